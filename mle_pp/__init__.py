@@ -1,0 +1,1 @@
+"""Maximum likelihood for the PyMC model you already have."""

@@ -1,0 +1,73 @@
+"""What an optimizer hands over: where it stopped and the derivatives there. Whether that is a maximum is not its call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from mle_pp.linalg import ScaledEigen
+
+
+class Stop(StrEnum):
+    """Why the iterations ended."""
+
+    SMALL_DECREMENT = "the quadratic model promises no further gain"
+    SLOW_RAY = "gains shrink by a constant factor a step: a ridge, a limit at infinity or a degenerate maximum"
+    NO_PROGRESS = "no step raises the function any more"
+    WALL = "every uphill step leaves the support"
+    ITERATIONS = "the iteration limit was reached"
+    FAR = "the search left every reasonable range"
+    NOT_FINITE = "the function is not finite at the starting point"
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Where a maximization ended.
+
+    Attributes
+    ----------
+    x : ndarray, shape (size,)
+    value : float
+        The maximized function at `x`.
+    gradient : ndarray, shape (size,)
+    hessian : ndarray, shape (size, size)
+        Of the function itself, so negative definite at a regular maximum.
+    stop : Stop
+    method : str
+        The algorithm, or a chain of them joined by " → ".
+    iterations, evaluations : int
+    step : ndarray, shape (size,)
+        The last Newton step proposed: the direction in which the function still rises, if it does.
+    """
+
+    x: np.ndarray
+    value: float
+    gradient: np.ndarray
+    hessian: np.ndarray
+    stop: Stop
+    method: str
+    iterations: int
+    evaluations: int
+    step: np.ndarray
+
+    @property
+    def eigen(self) -> ScaledEigen:
+        """Scaled eigen-decomposition of the negative Hessian."""
+        return ScaledEigen.of(-self.hessian, self.gradient)
+
+    @property
+    def decrement(self) -> float:
+        """Newton decrement gᵀ|H|⁻¹g/2: the log-likelihood still to gain if the function were quadratic."""
+        return newton_decrement(self.eigen, self.gradient)
+
+
+# Scaled curvatures below this are rounding errors of the Hessian: no step is taken on their account.
+FLAT = 1e-13
+
+
+def newton_decrement(eigen: ScaledEigen, gradient: np.ndarray) -> float:
+    """gᵀ|H|⁻¹g/2 over the directions that have curvature."""
+    rotated = eigen.rotate(gradient)
+    return float(0.5 * np.sum(rotated**2 / np.maximum(np.abs(eigen.values), FLAT)))

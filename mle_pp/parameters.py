@@ -1,0 +1,295 @@
+"""Flat vector to named constrained values and back, with the derivative of that map and the labels.
+
+The vector lives on the unconstrained scale: PyMC's own transforms, and where a bounded variable was declared without
+one (`default_transform=None`) the transform PyMC would have given it, so that no step can leave a support. The
+constrained values, on which everything is reported, do not depend on that choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.distributions.transforms import _default_transform
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors
+from pytensor.xtensor import as_xtensor
+from pytensor.xtensor.type import XTensorType
+
+from mle_pp import backends
+from mle_pp.derivatives import Jacobian
+from mle_pp.errors import ModelError
+from mle_pp.layout import Layout, make_layout
+
+
+@dataclass(frozen=True)
+class _Free:
+    """A free variable: its random variable, its value variable, and the transform that the vector uses on top."""
+
+    rv: Any
+    value: Any
+    transform: Any
+    added: Any
+    fixed: Any
+
+    @property
+    def name(self) -> str:
+        return self.rv.name
+
+
+def _close(expressions: Sequence[Variable], substitutions: Mapping[Variable, Variable]) -> list[Variable]:
+    """Substitute until nothing is left to substitute: one substitution may contain another's variable."""
+    found = list(expressions)
+    while any(variable in substitutions for variable in ancestors(found)):
+        found = graph_replace(found, substitutions, strict=False)
+    return found
+
+
+def _like(expression: Variable, template: Variable) -> Variable:
+    """`expression` as a variable of the template's type (an xtensor, an integer, a static shape)."""
+    if isinstance(template.type, XTensorType):
+        plain = pt.cast(backends.as_tensor(expression), template.dtype)
+        return as_xtensor(plain, dims=template.type.dims)
+    expression = pt.cast(expression, template.dtype)
+    return expression if expression.type == template.type else template.type.filter_variable(expression)
+
+
+class Parameters:
+    """The map between the flat unconstrained vector and the model's variables.
+
+    Parameters
+    ----------
+    model : pm.Model
+    estimated : sequence of str
+        The free variables that the vector holds, in the model's order.
+    fixed : mapping of str to array, optional
+        Constrained values of the others.
+    initvals : mapping of str to array, optional
+        Constrained starting values for some of the estimated variables.
+    snapshot : mapping of Variable to Variable, optional
+        Replacements of the model's data by copies.
+
+    Attributes
+    ----------
+    x : TensorVariable
+        The symbolic vector.
+    initial : ndarray, shape (size,)
+        The model's own initial point, with `initvals` put in.
+    layout, derived_layout : Layout
+        Labels of the constrained scalars, and of the `Deterministic`s.
+    unconstrained : Layout
+        Labels of the vector's own entries (``sigma_log__``).
+    """
+
+    def __init__(
+        self,
+        model: pm.Model,
+        estimated: Sequence[str],
+        fixed: Mapping[str, Any] | None = None,
+        initvals: Mapping[str, Any] | None = None,
+        snapshot: Mapping[Variable, Variable] | None = None,
+    ) -> None:
+        self.model = model
+        self.x = pt.vector("x", dtype="float64")
+        self._snapshot = dict(snapshot or {})
+        fixed = dict(fixed or {})
+        initvals = dict(initvals or {})
+        check_names(model, initvals, "initvals")
+        with backends.without_c_compiler():
+            self._free = [self._describe(rv, fixed) for rv in model.free_RVs]
+            constrained = self._start(initvals, fixed)
+            unconstrained = self._forward(constrained, set(initvals) | set(fixed))
+            self._estimated = [free for free in self._free if free.name in set(estimated)]
+            self._substitutions = self._substitute(unconstrained, constrained)
+        dims, coords = model.named_vars_to_dims, model.coords
+        estimated_names = [free.name for free in self._estimated]
+        self.layout = make_layout({n: constrained[n].shape for n in estimated_names}, dims, coords)
+        same = {free.name for free in self._estimated if free.transform is None and free.added is None}
+        self.unconstrained = make_layout(
+            {self._value_name(f): unconstrained[f.name].shape for f in self._estimated},
+            {name: dims.get(name) for name in same},
+            coords,
+        )
+        self.initial = np.concatenate([np.zeros(0), *(np.ravel(unconstrained[n]) for n in estimated_names)])
+        self.transforms = {f.name: f.transform if f.added is None else f.added for f in self._estimated}
+
+    @property
+    def size(self) -> int:
+        return self.initial.size
+
+    def replace(self, graphs: Sequence[Variable]) -> list[Variable]:
+        """Graphs of the model's value variables as graphs of `x`, reading copies of the data."""
+        return _close(graphs, {**self._substitutions, **self._snapshot})
+
+    # -- set-up ---------------------------------------------------------------------------------------------------
+
+    def _describe(self, rv: Any, fixed: Mapping[str, Any]) -> _Free:
+        transform = self.model.rvs_to_transforms[rv]
+        added = None
+        if transform is None and rv.name not in fixed and rv.dtype in pt.type.continuous_dtypes:
+            added = _default_transform(rv.owner.op, rv)
+        return _Free(rv, self.model.rvs_to_values[rv], transform, added, fixed.get(rv.name))
+
+    @staticmethod
+    def _value_name(free: _Free) -> str:
+        return free.value.name if free.added is None else f"{free.name}_{free.added.name}__"
+
+    def _start(self, initvals: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Constrained starting values of every free variable."""
+        point = self.model._make_initial_point(return_transformed=False)(0)
+        start = {name: np.asarray(value) for name, value in point.items()}
+        for given, argument in ((initvals, "initvals"), (fixed, "fix")):
+            for name, value in given.items():
+                shape = start[name].shape
+                try:
+                    start[name] = np.broadcast_to(np.asarray(value, dtype=start[name].dtype), shape).copy()
+                except (ValueError, TypeError):
+                    raise ModelError(
+                        f"{argument}[{name!r}] has shape {np.shape(value)}, but {name} has shape {shape}."
+                    ) from None
+        return start
+
+    def _forward(self, start: Mapping[str, np.ndarray], given: set[str]) -> dict[str, np.ndarray]:
+        """The starting values on the scale of the vector; one outside its support is refused."""
+        values = {free.rv: pt.as_tensor(start[free.name]) for free in self._free}
+        outputs = []
+        for free in self._free:
+            transform = free.transform if free.added is None else free.added
+            value = _like(values[free.rv], free.rv)
+            if transform is not None:
+                inputs = graph_replace(
+                    [i for i in free.rv.owner.inputs if _is_numeric(i)],
+                    {rv: _like(v, rv) for rv, v in values.items()},
+                    strict=False,
+                )
+                replaced = iter(inputs)
+                value = transform.forward(
+                    value, *[next(replaced) if _is_numeric(i) else i for i in free.rv.owner.inputs]
+                )
+            outputs.append(backends.as_tensor(value))
+        numbers = backends.build([], backends.simplify(graph_replace(outputs, self._snapshot, strict=False)))()
+        forward = {}
+        for free, number in zip(self._free, numbers, strict=True):
+            if not np.all(np.isfinite(number) | ((free.fixed is not None) & ~np.isnan(number))):
+                argument = "fix" if free.fixed is not None else "initvals"
+                origin = f"{argument}[{free.name!r}]" if free.name in given else f"The initial value of {free.name}"
+                raise ModelError(
+                    f"{origin} = {start[free.name]} is outside the support of {free.name} "
+                    f"({_distribution(free.rv)}). Give a value inside it."
+                )
+            forward[free.name] = number
+        return forward
+
+    def _substitute(
+        self, unconstrained: Mapping[str, np.ndarray], constrained: Mapping[str, np.ndarray]
+    ) -> dict[Variable, Variable]:
+        """Each value variable as an expression of `x`, or a constant."""
+        substitutions: dict[Variable, Variable] = {}
+        names = {free.name for free in self._estimated}
+        start = 0
+        for free in self._free:
+            if free.name not in names:
+                substitutions[free.value] = _like(pt.constant(unconstrained[free.name]), free.value)
+                continue
+            shape = unconstrained[free.name].shape
+            size = int(np.prod(shape, dtype=int))
+            piece = self.x[start : start + size].reshape(shape)
+            if free.added is not None:
+                inputs = self.model.replace_rvs_by_values([i for i in free.rv.owner.inputs if _is_numeric(i)])
+                replaced = iter(inputs)
+                piece = free.added.backward(
+                    piece, *[next(replaced) if _is_numeric(i) else i for i in free.rv.owner.inputs]
+                )
+            substitutions[free.value] = _like(piece, free.value)
+            start += size
+        return substitutions
+
+    # -- constrained values ---------------------------------------------------------------------------------------
+
+    def _flat(self, variables: Sequence[Variable]) -> Variable:
+        graphs = self.replace(self.model.replace_rvs_by_values(variables))
+        parts = [pt.cast(backends.as_tensor(g), "float64").ravel() for g in graphs]
+        flat = pt.concatenate([pt.zeros((0,)), *parts])
+        return backends.simplify([flat])[0]
+
+    @cached_property
+    def _constrained_graph(self) -> Variable:
+        with backends.without_c_compiler():
+            return self._flat([free.rv for free in self._estimated])
+
+    @cached_property
+    def _derived_graph(self) -> Variable:
+        with backends.without_c_compiler():
+            return self._flat(self.model.deterministics)
+
+    @cached_property
+    def _constrained_function(self) -> Any:
+        return backends.build([self.x], [self._constrained_graph])
+
+    @cached_property
+    def _derived_function(self) -> Any:
+        return backends.build([self.x], [self._derived_graph])
+
+    @cached_property
+    def _jacobian(self) -> Jacobian:
+        return Jacobian(self._constrained_graph, self.x)
+
+    @cached_property
+    def _derived_jacobian(self) -> Jacobian:
+        return Jacobian(self._derived_graph, self.x)
+
+    @cached_property
+    def derived_layout(self) -> Layout:
+        """Labels of the model's `Deterministic`s."""
+        variables = self.model.deterministics
+        with backends.without_c_compiler():
+            graphs = self.replace(self.model.replace_rvs_by_values(variables))
+            shapes = backends.build([self.x], backends.simplify([backends.as_tensor(g).shape for g in graphs]))(
+                self.initial
+            )
+        by_name = {v.name: tuple(int(n) for n in s) for v, s in zip(variables, shapes, strict=True)}
+        return make_layout(by_name, self.model.named_vars_to_dims, self.model.coords)
+
+    def constrained(self, x: np.ndarray) -> np.ndarray:
+        """Constrained values of the estimated variables, flat in the order of `layout`."""
+        return self._constrained_function(x)[0]
+
+    def derived(self, x: np.ndarray) -> np.ndarray:
+        """Values of the `Deterministic`s, flat in the order of `derived_layout`."""
+        return self._derived_function(x)[0]
+
+    def jacobian(self, x: np.ndarray) -> np.ndarray:
+        """∂(constrained)/∂x, shape (layout.size, size)."""
+        return self._jacobian(x)
+
+    def derived_jacobian(self, x: np.ndarray) -> np.ndarray:
+        """∂(derived)/∂x, shape (derived_layout.size, size)."""
+        return self._derived_jacobian(x)
+
+
+def _is_numeric(variable: Variable) -> bool:
+    """Not a random generator, a size, or another input without a number type."""
+    return hasattr(variable, "dtype")
+
+
+def _distribution(rv: Any) -> str:
+    """The distribution's name as a user wrote it."""
+    name = getattr(rv.owner.op, "_print_name", None)
+    return name[0] if name else type(rv.owner.op).__name__.removesuffix("RV")
+
+
+def check_names(model: pm.Model, given: Any, argument: str) -> None:
+    """Refuse names that are not free variables of the model."""
+    free = [rv.name for rv in model.free_RVs]
+    unknown = [name for name in given if name not in free]
+    if unknown:
+        raise ModelError(
+            f"{argument}: {', '.join(map(str, unknown))} not among the model's free variables "
+            f"({', '.join(free) or 'none'})."
+        )

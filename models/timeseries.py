@@ -1,0 +1,66 @@
+"""Series in time."""
+
+import pandas as pd
+import pymc as pm
+from numpy.typing import ArrayLike
+
+from models._parts import as_series, response_data
+
+
+def autoregression(y: ArrayLike | pd.Series, order: int = 2) -> pm.Model:
+    r"""Autoregression, conditional on its first values.
+
+    .. math:: y_t \sim N(\rho_0 + \rho_1 y_{t-1} + \dots + \rho_p y_{t-p}, \sigma) \;\; (t > p), \qquad
+              y_t \sim N(0, 100) \;\; (t \le p)
+
+    The first p values have a distribution of known constants, so they add a constant to the log-likelihood and say
+    nothing about :math:`\rho` and :math:`\sigma`. The estimates are therefore those of the *conditional*
+    likelihood: least squares of :math:`y_t` on its lags and a constant, with :math:`\hat\sigma^2 = \mathrm{RSS} /
+    (T - p)`. They are not those of the exact likelihood of a stationary process, where the first values follow the
+    stationary distribution; the series need not be stationary here.
+
+    Parameters
+    ----------
+    y : array_like or Series, (T,)
+        Equally spaced values, T > 2p + 1.
+    order : int
+        The number of lags, p.
+
+    Returns
+    -------
+    pm.Model
+        Free variables ``rho`` (term: "constant", "lag1", ...) with priors N(0, 100) for the constant and N(0, 1)
+        for the lags, ``sigma ~ HalfNormal(100)``; data ``y_data`` (time).
+
+    Notes
+    -----
+    The log-likelihood contains the constant :math:`\sum_{t \le p} \log N(y_t; 0, 100)`. To compare it with another
+    program's conditional log-likelihood, take that off.
+
+    References
+    ----------
+    Box and Jenkins (1970), "Time Series Analysis: Forecasting and Control", chapter 7.
+    Hamilton (1994), "Time Series Analysis", section 5.3.
+
+    Examples
+    --------
+    >>> from models import autoregression, data
+    >>> autoregression(data.sunspots()).coords["term"]
+    ('constant', 'lag1', 'lag2')
+    """
+    y = as_series(y)
+    terms = ["constant", *(f"lag{k}" for k in range(1, order + 1))]
+    with pm.Model(coords={"time": y.index.to_numpy(), "term": terms}) as model:
+        rho = pm.Normal("rho", 0.0, [100.0] + [1.0] * order, dims="term")
+        sigma = pm.HalfNormal("sigma", 100.0)
+        pm.AR(
+            "y",
+            rho,
+            sigma=sigma,
+            init_dist=pm.Normal.dist(0.0, 100.0),
+            constant=True,
+            ar_order=order,
+            observed=response_data(y, "time"),
+            dims="time",
+        )
+    return model
