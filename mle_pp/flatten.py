@@ -21,7 +21,7 @@ from pymc.pytensorf import collect_default_updates, collect_default_updates_inne
 from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable
-from pytensor.graph.fg import FrozenFunctionGraph
+from pytensor.graph.replace import graph_replace
 from pytensor.graph.rewriting.basic import in2out, node_rewriter
 from pytensor.graph.traversal import ancestors, toposort
 from pytensor.raise_op import CheckAndRaise
@@ -48,9 +48,9 @@ def flatten(model: BaseModel | None = None, *, keep: Collection[str] = ()) -> pm
     Returns
     -------
     pm.Model
-        Shares nothing that can be changed with `model`: like `pm.do` and `copy.copy`, it has copies of the `pm.Data`
-        (set them anew with ``pm.set_data(..., model=flat)``), dimension lengths and random generators. Its variables
-        are found by name, ``flat["beta"]``.
+        Like that of `pm.do` and `copy.copy`, it has copies of the `pm.Data` (set them anew with
+        ``pm.set_data(..., model=flat)``), dimension lengths and random generators. Its variables are found by name,
+        ``flat["beta"]``.
 
     Raises
     ------
@@ -64,9 +64,10 @@ def flatten(model: BaseModel | None = None, *, keep: Collection[str] = ()) -> pm
     - The support is kept by the transform. Without one (``default_transform=None``, discrete variables), the zero
       extends over the whole space.
     - A variable without prior cannot be drawn: `pm.sample_prior_predictive` raises `NotImplementedError`, as with
-      `pm.Flat`. Predictions from a posterior work.
-    - Missing values of a *multivariate* observed variable have no density of their own: PyMC counts it with that of
-      the observed values, where it stays.
+      `pm.Flat`; so do `pm.model_to_graphviz` and ``flat.table()``, which draw to see a shape (show them `model`).
+      Predictions from a posterior work.
+    - Missing values are free variables, too (``y_unobserved``). Those of a *multivariate* observed variable have no
+      density of their own: PyMC counts it with that of the observed values, where it stays.
 
     Examples
     --------
@@ -77,8 +78,8 @@ def flatten(model: BaseModel | None = None, *, keep: Collection[str] = ()) -> pm
     ...     mu = pm.Normal("mu", 0, 0.1)
     ...     y = pm.Normal("y", mu, 1, observed=np.array([1.0, 2.0, 3.0]))
     >>> flat = mle.flatten(model)
-    >>> estimate = pm.find_MAP(model=flat, progressbar=False, return_inferencedata=False, jitter=False)
-    >>> print(round(float(estimate["mu"]), 4))
+    >>> estimate = pm.find_MAP(model=flat, progressbar=False, return_inferencedata=True, jitter=False)
+    >>> print(round(estimate.posterior["mu"].item(), 4))
     2.0
     """
     root = pm.modelcontext(model).root
@@ -109,13 +110,20 @@ class FlattenedRV(MeasurableOp, RNGConsumerOp, OpFromGraph):
     _print_name = ("Flat", "\\operatorname{Flat}")
 
     def __init__(self, inputs: list[Variable], outputs: list[Variable], is_flat: Sequence[bool]) -> None:
-        self.original = FrozenFunctionGraph.from_io(inputs, outputs)
+        # Not a FrozenFunctionGraph: it shares equal nodes with all others, and operations count as equal that differ in
+        # their densities (PartialObservedRV of univariate and of multivariate variables)
+        self._original = inputs, outputs
         self.is_flat = tuple(is_flat)
         drawn = [_undrawable(out) if flat else out for out, flat in zip(outputs, is_flat, strict=True)]
         # PyMC asks a random operation for the next state of each of its generators
         generators = collect_default_updates(inputs=inputs, outputs=outputs, must_be_shared=False)
         # Inline: shapes, which samplers ask for, are inferred from the original operations
         super().__init__(inputs, [*drawn, *generators.values()], inline=True, on_unused_input="ignore")
+
+    def originals(self, inputs: Sequence[Variable]) -> list[Variable]:
+        """Random variables with their densities, of the given inputs."""
+        dummies, outputs = self._original
+        return graph_replace(outputs, dict(zip(dummies, inputs, strict=True)), strict=False)
 
     def update(self, node: Apply) -> dict[Variable, Variable]:
         """Next states of the random generators, as PyMC collects them when it compiles draws."""
@@ -143,8 +151,8 @@ def _undrawable(variable: Variable) -> Variable:
 
 @_logprob.register(FlattenedRV)
 def _flattened_logprob(op: FlattenedRV, values: Sequence[Variable], *inputs: Variable, **kwargs: Any) -> list[Variable]:
-    originals = conditional_logp(dict(zip(op.original.bind(inputs), values, strict=True)), warn_rvs=False)
-    return [_zeros_of(logp) if flat else logp for flat, logp in zip(op.is_flat, originals.values(), strict=True)]
+    logps = conditional_logp(dict(zip(op.originals(inputs), values, strict=True)), warn_rvs=False).values()
+    return [_zeros_of(logp) if flat else logp for flat, logp in zip(op.is_flat, logps, strict=True)]
 
 
 def _zeros_of(logp: Variable) -> Variable:
@@ -156,7 +164,7 @@ def _zeros_of(logp: Variable) -> Variable:
 
 @node_rewriter([FlattenedRV])
 def _restore_original(fgraph: Any, node: Apply) -> dict[Variable, Variable]:
-    return dict(zip(node.outputs, node.op.original.bind(node.inputs), strict=False))
+    return dict(zip(node.outputs, node.op.originals(node.inputs), strict=False))
 
 
 # Initial points are those of the original variables, draws included (`initval="prior"`). First of all rewrites, because
@@ -197,12 +205,9 @@ def _flatten_node(
     inputs = _inputs(node, rvs)
     # Constants stay in the original graph, for static shapes are read from them; as inputs they serve transforms only
     dummies = [variable.type() for variable in inputs]
-    inner = {v: dummy for v, dummy in zip(inputs, dummies, strict=True) if not isinstance(v, Constant)}
-    for between in toposort(outputs, blockers=inputs):
-        new_inputs = [inner.get(variable, variable) for variable in between.inputs]
-        inner.update(zip(between.outputs, between.clone_with_new_inputs(new_inputs).outputs, strict=True))
-
-    op = FlattenedRV(dummies, [inner[out] for out in outputs], [out in flattened for out in outputs])
+    replaced = {v: dummy for v, dummy in zip(inputs, dummies, strict=True) if not isinstance(v, Constant)}
+    inner = graph_replace(outputs, replaced, strict=False)
+    op = FlattenedRV(dummies, inner, [out in flattened for out in outputs])
     new = dict(zip(outputs, op.make_node(*(copies[variable] for variable in inputs)).outputs, strict=False))
     for out in outputs:
         new[out].name = out.name

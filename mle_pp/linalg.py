@@ -30,8 +30,12 @@ class ScaledEigen:
     vectors: np.ndarray
 
     @classmethod
-    def of(cls, hessian: np.ndarray, gradient: np.ndarray) -> ScaledEigen:
-        scale = curvature_scale(hessian, gradient)
+    def of(
+        cls, hessian: np.ndarray, gradient: np.ndarray | None = None, scale: np.ndarray | None = None
+    ) -> ScaledEigen:
+        """Decompose; by default in the scale of the curvature."""
+        if scale is None:
+            scale = curvature_scale(hessian, np.zeros(len(hessian)) if gradient is None else gradient)
         values, vectors = eigh(hessian / np.outer(scale, scale))
         return cls(scale, values, vectors)
 

@@ -17,6 +17,7 @@ from pytensor.xtensor.type import XTensorSharedVariable, xtensor_shared
 from mle_pp import backends
 from mle_pp.derivatives import Hessian, gradient
 from mle_pp.errors import ModelError
+from mle_pp.fisher import FisherInformation, families_missing
 from mle_pp.parameters import Parameters
 from mle_pp.roles import RoleKind, Roles
 
@@ -30,6 +31,14 @@ class Objective(Protocol):
     @property
     def size(self) -> int: ...
 
+    @property
+    def units(self) -> np.ndarray:
+        """Natural unit of each coordinate; zero where none is known."""
+
+    @property
+    def has_information(self) -> bool:
+        """Whether `information` can be asked for."""
+
     def value(self, x: np.ndarray) -> float: ...
 
     def value_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]: ...
@@ -37,6 +46,8 @@ class Objective(Protocol):
     def hessian(self, x: np.ndarray) -> np.ndarray: ...
 
     def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray: ...
+
+    def information(self, x: np.ndarray) -> np.ndarray: ...
 
 
 class ModelObjective:
@@ -88,6 +99,17 @@ class ModelObjective:
     @property
     def size(self) -> int:
         return self.parameters.size
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """A third of a log-unit for transformed variables; zero, for unknown, otherwise."""
+        return np.where(self.parameters.transformed, 1 / 3, 0.0)
+
+    @cached_property
+    def has_information(self) -> bool:
+        """Whether the expected information has a closed form here."""
+        plain = not self.roles.names(RoleKind.PENALIZED) and self.roles.potentials != "likelihood"
+        return plain and not families_missing(self.model)
 
     # -- graphs and functions -------------------------------------------------------------------------------------
 
@@ -150,6 +172,14 @@ class ModelObjective:
     def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
         """Hessian times vector at `x`."""
         return self._hessian.product(x, vector)
+
+    def information(self, x: np.ndarray) -> np.ndarray:
+        """The expected information at `x`, shape (size, size)."""
+        return self._fisher(x)
+
+    @cached_property
+    def _fisher(self) -> FisherInformation:
+        return FisherInformation(self.model, self.parameters)
 
     @property
     def hessian_method(self) -> str:

@@ -81,6 +81,8 @@ class Parameters:
         The symbolic vector.
     initial : ndarray, shape (size,)
         The model's own initial point, with `initvals` put in.
+    transformed : ndarray of bool, shape (size,)
+        Which entries are on another scale than the user's.
     layout, derived_layout : Layout
         Labels of the constrained scalars, and of the `Deterministic`s.
     unconstrained : Layout
@@ -117,6 +119,8 @@ class Parameters:
             coords,
         )
         self.initial = np.concatenate([np.zeros(0), *(np.ravel(unconstrained[n]) for n in estimated_names)])
+        moved = [np.full(np.size(unconstrained[f.name]), f.name not in same) for f in self._estimated]
+        self.transformed = np.concatenate([np.zeros(0, dtype=bool), *moved])
         self.transforms = {f.name: f.transform if f.added is None else f.added for f in self._estimated}
 
     @property

@@ -77,8 +77,10 @@ def leukemia() -> pd.DataFrame:
     Columns: ``time``; ``limit``, the time at which observation would have ended, so that ``time == limit`` marks a
     remission still going on (censored) and ``time < limit`` a relapse; ``treated`` (1: 6-mercaptopurine).
 
-    Notes ----- The limit of a child who relapsed was not recorded. 36 weeks, just above the longest follow-up,
-    stands in for it: the likelihood does not depend on that number as long as it is above ``time``.
+    Notes
+    -----
+    The limit of a child who relapsed was not recorded. 36 weeks, just above the longest follow-up, stands in for it:
+    the likelihood does not depend on that number as long as it is above ``time``.
 
     References
     ----------
@@ -114,14 +116,17 @@ def sunspots() -> pd.Series:
 
 
 # ---------------------------------------- simulations
+# `RandomState`, because NumPy promises that its streams never change; those of `default_rng` may, with a new version.
 
 
 def seed() -> pd.DataFrame:
     """The seed data: two covariates, 200 rows, errors with mean 10 and standard deviation 5.
 
-    Notes ----- The recipe is NumPy's legacy one, ``np.random.seed(123); x = np.random.rand(2, 200); e =
-    np.random.normal(10, 5, 200); y = x.T @ np.random.uniform(1, 15, size=2) + e``. A private `RandomState` draws
-    the same numbers and leaves the caller's global state alone.
+    Notes
+    -----
+    The recipe is NumPy's legacy one, ``np.random.seed(123); x = np.random.rand(2, 200); e = np.random.normal(10, 5,
+    200); y = x.T @ np.random.uniform(1, 15, size=2) + e``. A private `RandomState` draws the same numbers and leaves
+    the caller's global state alone.
     """
     rng = np.random.RandomState(123)
     x = rng.rand(2, 200)
@@ -132,14 +137,14 @@ def seed() -> pd.DataFrame:
 
 def counts() -> pd.DataFrame:
     """Poisson counts, 100 rows: log mean = 0.6 + 0.5 x1 - 0.3 x2."""
-    rng = np.random.default_rng(20260101)
+    rng = np.random.RandomState(20260101)
     data = _two_covariates(rng, 100)
     return data.assign(y=rng.poisson(np.exp(0.6 + 0.5 * data["x1"] - 0.3 * data["x2"])))
 
 
 def overdispersed_counts() -> pd.DataFrame:
     """Gamma-Poisson counts, 150 rows: log mean = 1 + 0.4 x1 - 0.6 x2, variance = mean + mean² / 2."""
-    rng = np.random.default_rng(20260102)
+    rng = np.random.RandomState(20260102)
     data = _two_covariates(rng, 150)
     mean = np.exp(1.0 + 0.4 * data["x1"] - 0.6 * data["x2"])
     return data.assign(y=rng.poisson(mean * rng.gamma(2.0, 1 / 2.0, size=150)))
@@ -147,22 +152,22 @@ def overdispersed_counts() -> pd.DataFrame:
 
 def inflated_counts() -> pd.DataFrame:
     """Counts with too many zeros, 200 rows: Poisson, log mean = 1 + 0.5 x1, with probability 0.7, else zero."""
-    rng = np.random.default_rng(20260103)
+    rng = np.random.RandomState(20260103)
     x1 = rng.normal(size=200)
-    occupied = rng.random(200) < 0.7
+    occupied = rng.rand(200) < 0.7
     return pd.DataFrame({"x1": x1, "y": np.where(occupied, rng.poisson(np.exp(1.0 + 0.5 * x1)), 0)})
 
 
 def heavy_tailed() -> pd.DataFrame:
     """A line with Student-t errors, 150 rows: mean = 2 + 1.5 x1 - x2, scale 0.8, 3 degrees of freedom."""
-    rng = np.random.default_rng(20260104)
+    rng = np.random.RandomState(20260104)
     data = _two_covariates(rng, 150)
     return data.assign(y=2.0 + 1.5 * data["x1"] - data["x2"] + 0.8 * rng.standard_t(3, size=150))
 
 
 def ratings() -> pd.DataFrame:
     """Ordered ratings 0 to 3, 200 rows: a latent logistic variable with mean x1 - 0.5 x2, cut at -1, 0.5 and 2."""
-    rng = np.random.default_rng(20260105)
+    rng = np.random.RandomState(20260105)
     data = _two_covariates(rng, 200)
     latent = data["x1"] - 0.5 * data["x2"] + rng.logistic(size=200)
     return data.assign(y=np.digitize(latent, [-1.0, 0.5, 2.0]))
@@ -170,10 +175,10 @@ def ratings() -> pd.DataFrame:
 
 def two_clusters() -> pd.Series:
     """200 draws, 35 % from N(-1.5, 0.8) and 65 % from N(2, 1.2)."""
-    rng = np.random.default_rng(20260106)
-    first = rng.random(200) < 0.35
+    rng = np.random.RandomState(20260106)
+    first = rng.rand(200) < 0.35
     return pd.Series(np.where(first, rng.normal(-1.5, 0.8, 200), rng.normal(2.0, 1.2, 200)), name="y")
 
 
-def _two_covariates(rng: np.random.Generator, n: int) -> pd.DataFrame:
+def _two_covariates(rng: np.random.RandomState, n: int) -> pd.DataFrame:
     return pd.DataFrame(rng.normal(size=(n, 2)), columns=["x1", "x2"])

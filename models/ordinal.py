@@ -28,8 +28,10 @@ def ordered_logit(data: pd.DataFrame) -> pm.Model:
         independent normals with standard deviation 10 restricted to their order; data ``X`` (obs, covariate) and
         ``y_data`` (obs).
 
-    Notes ----- The cutpoints' prior means, those of equally likely categories, are distinct because the order
-    constraint leaves no starting point where they coincide.
+    Notes
+    -----
+    The cutpoints' prior means, those of equally likely categories, are distinct because the order constraint leaves
+    no starting point where they coincide.
 
     References
     ----------

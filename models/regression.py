@@ -65,13 +65,17 @@ def student_t_regression(data: pd.DataFrame) -> pm.Model:
         Free variables ``intercept ~ N(0, 10)``, ``beta ~ N(0, 10)`` (covariate), ``sigma ~ HalfNormal(10)``,
         ``nu ~ Gamma(2, 0.1)`` (Juárez and Steel 2010); data ``X`` (obs, covariate) and ``y_data`` (obs).
 
-    Notes ----- The likelihood has no finite maximum in :math:`\nu` where the residuals' tails are no heavier than
-    the normal's, and it is unbounded as :math:`\nu \to 0` with the line through as many points as it has
-    coefficients. The maximum meant is the interior one.
+    Notes
+    -----
+    The likelihood has no finite maximum in :math:`\nu` where the residuals' tails are no heavier than the normal's,
+    and it is unbounded as :math:`\sigma \to 0` at a small enough :math:`\nu`, with the line through as many points as
+    it has coefficients. The maximum meant is the interior one.
 
-    References ---------- Lange, Little and Taylor (1989), "Robust statistical modeling using the t distribution",
-    JASA 84, 881-896. Fernández and Steel (1999), "Multivariate Student-t regression models: pitfalls and
-    inference", Biometrika 86, 153-167.
+    References
+    ----------
+    Lange, Little and Taylor (1989), "Robust statistical modeling using the t distribution", JASA 84, 881-896.
+    Fernández and Steel (1999), "Multivariate Student-t regression models: pitfalls and inference", Biometrika 86,
+    153-167.
 
     Examples
     --------

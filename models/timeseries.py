@@ -1,5 +1,6 @@
 """Series in time."""
 
+import numpy as np
 import pandas as pd
 import pymc as pm
 from numpy.typing import ArrayLike
@@ -57,7 +58,8 @@ def autoregression(y: ArrayLike | pd.Series, order: int = 2) -> pm.Model:
             "y",
             rho,
             sigma=sigma,
-            init_dist=pm.Normal.dist(0.0, 100.0),
+            # an array, because PyTensor holds the float 100.0, and then its logarithm, in single precision
+            init_dist=pm.Normal.dist(0.0, np.array(100.0)),
             constant=True,
             ar_order=order,
             observed=response_data(y, "time"),

@@ -1,7 +1,6 @@
 """`flatten`: whatever the prior, the log-density of the flat model is the log-likelihood of the original, exactly."""
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pymc as pm
@@ -10,8 +9,10 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
+from pymc.dims.distributions.transforms import IntervalTransform
 from pymc.distributions import transforms
 from pymc.distributions.transforms import _default_transform
+from pymc.exceptions import ImputationWarning
 from pymc.logprob.transforms import Transform
 from pymc.model.transform.conditioning import remove_value_transforms
 from pymc.model.transform.optimization import freeze_model
@@ -35,7 +36,7 @@ class Cubic(Transform):
     name = "cubic"
 
     def forward(self, value, *inputs):
-        return pt.cbrt(value) if hasattr(pt, "cbrt") else pt.sign(value) * pt.abs(value) ** (1 / 3)
+        return pt.sign(value) * pt.abs(value) ** (1 / 3)
 
     def backward(self, value, *inputs):
         return value**3
@@ -58,6 +59,12 @@ def log_laplace(value, mu, b):
 
 def of_data() -> pt.TensorVariable:
     return pm.Uniform("theta", pm.Data("low", [0.0, 1.0]), pm.Data("high", [3.0, 8.0]))
+
+
+def around_zero() -> pt.TensorVariable:
+    # One input is made of another
+    width = pm.HalfNormal("width", 2)
+    return pm.Uniform("theta", -width, width, shape=2)
 
 
 def of_another_variable(dist: Callable, *parameters: float) -> Callable:
@@ -116,6 +123,7 @@ PRIORS: dict[str, Callable[[], pt.TensorVariable]] = {
     "interval": lambda: pm.Uniform("theta", -3, 5),
     "interval of data": of_data,
     "interval of another variable": of_another_variable(pm.Uniform, 0),
+    "interval, both bounds of another variable": around_zero,
     "interval bounded below, of another variable": with_interval(mean_minus_one),
     "interval bounded on both sides, of another variable": with_interval(between),
     "interval bounded above": lambda: pm.Normal("theta", transform=transforms.Interval(upper=4)),
@@ -165,51 +173,48 @@ def with_likelihood(prior: Callable[[], pt.TensorVariable]) -> pm.Model:
     return model
 
 
-def evaluate(model: pm.Model, graphs: list, point: dict[str, np.ndarray]) -> list[np.ndarray]:
+def compiled(model: pm.Model, graphs: list) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
     graphs = [pt.as_tensor(graph, allow_xtensor_conversion=True) for graph in graphs]
     function = pytensor.function(model.value_vars, graphs, on_unused_input="ignore")
-    return function(*(point[value.name] for value in model.value_vars))
+    return lambda point: function(*(point[value.name] for value in model.value_vars))
+
+
+def evaluate(model: pm.Model, graphs: list, point: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return compiled(model, graphs)(point)
 
 
 def random_point(model: pm.Model, rng: np.random.Generator) -> dict[str, np.ndarray]:
     start = model.initial_point()
     return {
-        name: value + 0.3 * rng.standard_normal(value.shape) if value.dtype.kind == "f" else value
+        name: value + 0.1 * rng.standard_normal(value.shape) if value.dtype.kind == "f" else value
         for name, value in start.items()
     }
 
 
-def terms(model: pm.Model, variables: list) -> list:
-    """Log-density of each variable by itself, without the Jacobian and with it."""
-    return [
-        pt.as_tensor(term, allow_xtensor_conversion=True)
-        for jacobian in (False, True)
-        for term in (model.logp(variables, jacobian=jacobian, sum=False) if variables else [])
-    ]
-
-
-def assert_likelihood_alone(model: pm.Model, flat: pm.Model, keep: tuple[str, ...] = ()) -> None:
+def assert_likelihood_alone(model: pm.Model, flat: pm.Model, keep: Collection[str] = ()) -> None:
     """The log-density of `flat` is that of the data, of `keep` and of the potentials; the Jacobian is unchanged."""
-    kept = [rv for rv in model.free_RVs if rv.name in keep]
-    dropped = [rv for rv in model.free_RVs if rv.name not in keep]
-    likelihood = [*kept, *model.observed_RVs, *model.potentials]
-    flat_free = [flat[rv.name] for rv in dropped]
+    names = [variable.name for variable in [*model.free_RVs, *model.observed_RVs, *model.potentials]]
+    n = len(names)
+    dropped = {rv.name for rv in model.free_RVs}.difference(keep)
+    graphs = [[*one.logp(sum=False, jacobian=False), *one.logp(sum=False, jacobian=True)] for one in (model, flat)]
+    old_terms, new_terms = compiled(model, graphs[0]), compiled(flat, [*graphs[1], flat.logp(jacobian=False)])
     rng = np.random.default_rng(20240611)
     for _ in range(3):
         point = random_point(model, rng)
-        value, *old = evaluate(model, [model.logp(likelihood, jacobian=False), *terms(model, dropped)], point)
-        alone, summed, *new = evaluate(flat, [flat.logp(jacobian=False), flat.logp(), *terms(flat, flat_free)], point)
-        assert np.isfinite(value)
-        assert alone == value
-        n = len(dropped)
-        jacobian = 0.0
-        for before, before_jacobian, after, after_jacobian in zip(old[:n], old[n:], new[:n], new[n:], strict=True):
-            assert after.shape == before.shape
-            assert not after.any()
-            np.testing.assert_allclose(after_jacobian, before_jacobian - before, rtol=1e-9, atol=1e-9)
-            jacobian += after_jacobian.sum()
-        if not kept:
-            np.testing.assert_allclose(summed, value + jacobian, rtol=1e-12)
+        old, (*new, total) = old_terms(point), new_terms(point)
+        for name, before, before_jacobian, after, after_jacobian in zip(
+            names, old[:n], old[n:], new[:n], new[n:], strict=True
+        ):
+            if name in dropped:
+                assert after.shape == before.shape
+                assert not after.any()
+                np.testing.assert_allclose(after_jacobian, before_jacobian - before, rtol=1e-9, atol=1e-9)
+            else:
+                np.testing.assert_allclose(after, before, rtol=1e-13)
+                np.testing.assert_allclose(after_jacobian, before_jacobian, rtol=1e-13)
+        likelihood = sum(term.sum() for name, term in zip(names, old[:n], strict=True) if name not in dropped)
+        assert np.isfinite(likelihood)
+        np.testing.assert_allclose(total, likelihood, rtol=1e-12)
 
 
 def assert_same_structure(model: pm.Model, flat: pm.Model) -> None:
@@ -236,6 +241,7 @@ def assert_same_structure(model: pm.Model, flat: pm.Model) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Support point not defined:UserWarning")
+@pytest.mark.filterwarnings("ignore:pytensor.tensor.linalg.trace is deprecated:FutureWarning")
 @pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS.keys())
 def test_log_likelihood_alone(prior):
     model = with_likelihood(prior)
@@ -342,28 +348,29 @@ def test_check_bounds_is_kept():
 MISSING = np.array([1.0, np.nan, 2.0, 0.5])
 
 
-@pytest.mark.parametrize(
-    "likelihood",
-    [
-        lambda mu: pm.Normal("y", mu, 1, observed=MISSING),
-        lambda mu: pm.Gamma("y", pt.exp(mu), 1, observed=MISSING),
-        lambda mu: pm.Mixture("y", [0.4, 0.6], [pm.Normal.dist(mu, 1), pm.Normal.dist(mu, 3)], observed=MISSING),
-        lambda mu: pm.MvNormal("y", mu + np.zeros(4), np.eye(4), observed=MISSING),
-    ],
-    ids=["normal", "gamma", "not separable", "multivariate"],
-)
+def normal(mu):
+    pm.Normal("y", mu, 1, observed=MISSING)
+
+
+def gamma(mu):
+    pm.Gamma("y", pt.exp(mu), 1, observed=MISSING)
+
+
+def not_separable(mu):
+    # Observed and missing values are made by one operation; PyTensor takes those of `w` and `y` to be the same
+    pm.Mixture("w", [0.4, 0.6], [pm.Normal.dist(mu, 1), pm.Normal.dist(mu, 3)], observed=MISSING)
+    pm.MvNormal("y", mu + np.zeros(4), np.eye(4), observed=MISSING)
+
+
+@pytest.mark.parametrize("likelihood", [normal, gamma, not_separable])
 def test_missing_values(likelihood):
-    with pytest.warns(pm.ImputationWarning), pm.Model() as model:
+    with pytest.warns(ImputationWarning), pm.Model() as model:
         likelihood(pm.Normal("mu"))
-    for keep in [(), ("mu",)]:
+    # The density of missing values can also be kept; it is part of what the data say
+    for keep in [(), ("y_unobserved",)]:
         flat = flatten(model, keep=keep)
         assert_same_structure(model, flat)
         assert_likelihood_alone(model, flat, keep)
-    # The density of missing values can also be kept; it is part of what the data say
-    flat = flatten(model, keep=["y_unobserved"])
-    point = random_point(model, np.random.default_rng(5))
-    old = evaluate(model, [model.logp([model["y_observed"], model["y_unobserved"]], jacobian=False)], point)
-    assert evaluate(flat, [flat.logp(jacobian=False)], point) == old
 
 
 def dims_model() -> pm.Model:
@@ -380,14 +387,18 @@ def dims_model() -> pm.Model:
         cov = pmd.as_xtensor(np.eye(3), dims=("k", "k2"))
         many = pmd.MvNormal("many", pmd.as_xtensor(np.zeros(3), dims=("k",)), cov, core_dims=("k", "k2"))
         cut = pmd.Censored("cut", pmd.Normal.dist(0, 2), lower=-9.0, upper=9.0, dims="k")
-        mean = pmd.Deterministic("mean", (x * (beta + zero + many + cut) + both + share * crossed).sum("k") * p)
+        within = pmd.Normal("within", transform=IntervalTransform(-1.0, 4.0))
+        mean = pmd.Deterministic(
+            "mean", (x * (beta + zero + many + cut + within) + both + share * crossed).sum("k") * p
+        )
         pmd.Normal("y", mean, scale, observed=xr.DataArray(Y, dims=("row",)))
     return model
 
 
-@pytest.mark.parametrize("keep", [(), ("both", "crossed", "scale")])
-def test_labelled_tensors(keep):
+@pytest.mark.filterwarnings("ignore:Support point not defined:UserWarning")
+def test_labelled_tensors():
     model = dims_model()
+    keep = ("share", "scale")
     flat = flatten(model, keep=keep)
     assert_same_structure(model, flat)
     assert_likelihood_alone(model, flat, keep)
@@ -419,9 +430,8 @@ def test_gradient_is_that_of_the_likelihood():
         theta = pm.CustomDist("theta", 1, logp=lambda v, mu: pt.sqrt(v - v) / mu, support_point=lambda *_: pt.ones(()))
         pm.Normal("y", theta, 1, observed=Y)
     flat = flatten(model)
-    gradient = pytensor.grad(flat.logp(), flat["theta"] if False else flat.value_vars)
-    [value] = evaluate(flat, gradient, {"theta": np.array(0.5)})
-    np.testing.assert_allclose(value, (Y - 0.5).sum())
+    [value] = evaluate(flat, [flat.dlogp()], {"theta": np.array(0.5)})
+    np.testing.assert_allclose(value, [(Y - 0.5).sum()])
 
 
 def test_data_are_a_copy():
@@ -462,7 +472,6 @@ def test_shared_variables_of_the_user_stay_theirs():
 
 def test_composes_with_other_transformations():
     # All of these clone the graph; a prior that came back would go unnoticed
-    model = full_model()
     with pm.Model() as model:
         slope = pm.Normal("slope", 0, 1)
         width = pm.HalfNormal("width", slope**2 + 1)
@@ -472,7 +481,7 @@ def test_composes_with_other_transformations():
     expected = evaluate(flat, [flat.logp()], point)
     for other in (flatten(flat), flat.copy(), freeze_model(flat), flatten(freeze_model(model))):
         np.testing.assert_allclose(evaluate(other, [other.logp()], point), expected, rtol=1e-13)
-    [bare] = [remove_value_transforms(flat)]
+    bare = remove_value_transforms(flat)
     untransformed = {"slope": point["slope"], "width": np.exp(point["width_log__"])}
     np.testing.assert_allclose(
         evaluate(bare, [bare.logp()], untransformed), evaluate(flat, [flat.logp(jacobian=False)], point), rtol=1e-13
@@ -525,10 +534,13 @@ def seed_regression() -> tuple[pm.Model, np.ndarray, np.ndarray]:
 
 def test_find_map_is_least_squares():
     model, design, y = seed_regression()
-    flat = flatten(model)
     found = pm.find_MAP(
-        model=flat, progressbar=False, return_inferencedata=False, jitter=False, compile_kwargs={"mode": INTERPRETED}
-    )
+        model=flatten(model),
+        progressbar=False,
+        return_inferencedata=True,
+        jitter=False,
+        compile_kwargs={"mode": INTERPRETED},
+    ).posterior.dataset.squeeze()
     beta, (rss,), *_ = np.linalg.lstsq(design, y)
     np.testing.assert_allclose(beta, [9.0629, 4.3478, 11.0557], atol=5e-5)
     np.testing.assert_allclose(found["beta"], beta, rtol=1e-4)
@@ -537,20 +549,17 @@ def test_find_map_is_least_squares():
 
 def test_sample():
     model, design, y = seed_regression()
-    beta = np.linalg.lstsq(design, y)[0]
-    for one in (flatten(model), model):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=RuntimeWarning)
-            trace = pm.sample(
-                draws=200,
-                tune=300,
-                chains=1,
-                cores=1,
-                model=one,
-                random_seed=1,
-                progressbar=False,
-                compute_convergence_checks=False,
-                compile_kwargs={"mode": INTERPRETED},
-            )
-        assert list(trace.posterior["coef"].values) == ["const", "x1", "x2"]
-        np.testing.assert_allclose(trace.posterior["beta"].mean(("chain", "draw")), beta, atol=1)
+    trace = pm.sample(
+        draws=100,
+        tune=200,
+        chains=1,
+        cores=1,
+        model=flatten(model),
+        random_seed=1,
+        progressbar=False,
+        compute_convergence_checks=False,
+        compile_kwargs={"mode": INTERPRETED},
+    )
+    assert list(trace.posterior["coef"].values) == ["const", "x1", "x2"]
+    # Under flat priors the posterior means are the least squares
+    np.testing.assert_allclose(trace.posterior["beta"].mean(("chain", "draw")), np.linalg.lstsq(design, y)[0], atol=0.7)

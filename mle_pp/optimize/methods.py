@@ -3,39 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mle_pp.objective import Objective
-from mle_pp.optimize.newton import newton
-from mle_pp.optimize.optimum import Optimum
+from mle_pp.optimize.newton import newton, scoring
+from mle_pp.optimize.optimum import Optimum, Stop
 from mle_pp.optimize.quasi import quasi_newton
 
 
 @dataclass(frozen=True)
 class Method:
-    """An algorithm and what it needs of an objective."""
+    """An algorithm and what it needs of an objective.
+
+    Attributes
+    ----------
+    run : callable
+        From an objective and a start to an `Optimum`.
+    needs : tuple of str
+        "hessian", "information": the matrices it asks for.
+    largest : int
+        The number of parameters beyond which it is too slow.
+    about : str
+    """
 
     run: Callable[[Objective, np.ndarray], Optimum]
-    hessian: bool
+    needs: tuple[str, ...]
     largest: int
     about: str
 
 
 METHODS = {
-    "newton": Method(newton, hessian=True, largest=400, about="trust region on the exact Hessian"),
-    "quasi-newton": Method(
-        quasi_newton, hessian=False, largest=100_000, about="L-BFGS, then Newton with conjugate gradients"
-    ),
+    "newton": Method(newton, ("hessian",), 400, "trust region on the exact Hessian"),
+    "scoring": Method(scoring, ("hessian", "information"), 400, "trust region on the Fisher information, then Newton"),
+    "quasi-newton": Method(quasi_newton, (), 100_000, "L-BFGS, then Newton with conjugate gradients"),
 }
 
 
+def suitable(objective: Objective) -> list[str]:
+    """The methods that can be used, in the order they are tried."""
+    return [
+        name
+        for name, method in METHODS.items()
+        if objective.size <= method.largest and ("information" not in method.needs or objective.has_information)
+    ]
+
+
 def maximize(objective: Objective, start: np.ndarray, method: str = "auto") -> Optimum:
-    """Maximize from one start with the method asked for, or the first of the table that takes the size."""
-    if method == "auto":
-        method = next(name for name, entry in METHODS.items() if objective.size <= entry.largest)
-    return METHODS[method].run(objective, start)
+    """Maximize from one start: with the method asked for, or the first one that ends at a stationary point."""
+    if method != "auto":
+        return METHODS[method].run(objective, start)
+    best: Optimum | None = None
+    tried: list[str] = []
+    for name in suitable(objective):
+        found = METHODS[name].run(objective, start)
+        tried.append(found.method)
+        if best is None or found.value > best.value + 1e-9 * max(1.0, abs(best.value)):
+            best = found
+        if found.stop == Stop.SMALL_DECREMENT or not np.isfinite(found.value):
+            break
+    if best is None:
+        raise ValueError(f"No method takes {objective.size} parameters.")
+    return replace(best, method=" / ".join(tried))
 
 
 def check_method(method: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -14,7 +14,6 @@ class Stop(StrEnum):
     """Why the iterations ended."""
 
     SMALL_DECREMENT = "the quadratic model promises no further gain"
-    SLOW_RAY = "gains shrink by a constant factor a step: a ridge, a limit at infinity or a degenerate maximum"
     NO_PROGRESS = "no step raises the function any more"
     WALL = "every uphill step leaves the support"
     ITERATIONS = "the iteration limit was reached"
@@ -51,6 +50,24 @@ class Optimum:
     iterations: int
     evaluations: int
     step: np.ndarray
+
+    @classmethod
+    def failed(cls, start: np.ndarray, method: str) -> Optimum:
+        """Nothing was found: the function is not finite at the starting point."""
+        size = len(start)
+        x = np.asarray(start, dtype=float)
+        return cls(
+            x, -np.inf, np.full(size, np.nan), np.full((size, size), np.nan), Stop.NOT_FINITE, method, 0, 1, 0 * x
+        )
+
+    def followed_by(self, other: Optimum) -> Optimum:
+        """The result of `other`, which began where this one or a better one ended, with both their efforts."""
+        return replace(
+            other,
+            method=f"{self.method} → {other.method}",
+            iterations=self.iterations + other.iterations,
+            evaluations=self.evaluations + other.evaluations,
+        )
 
     @property
     def eigen(self) -> ScaledEigen:

@@ -1,0 +1,110 @@
+"""The expected (Fisher) information of a model whose observed variables are of families with a closed form of it.
+
+For an observed variable with distribution parameters η(x), rows independent, the information about x is
+Σ Jᵢᵀ diag(Iᵢⱼ) Jⱼ, with Jᵢ = ∂ηᵢ/∂x and Iᵢⱼ the information of one row about its own parameters (Lehmann and Casella,
+Theory of Point Estimation, 2nd ed., section 2.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+from scipy.special import polygamma
+
+from mle_pp import backends
+from mle_pp.derivatives import Jacobian
+from mle_pp.parameters import Parameters
+
+Block = dict[tuple[int, int], np.ndarray]
+
+
+def _location_scale(mm: float, ss: float) -> Callable[..., Block]:
+    return lambda mu, sigma: {(0, 0): mm / sigma**2, (1, 1): ss / sigma**2}
+
+
+def _student_t(nu: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> Block:
+    """Lange, Little and Taylor (1989), JASA 84, appendix B."""
+    about_nu = 0.25 * (polygamma(1, nu / 2) - polygamma(1, (nu + 1) / 2)) - (nu + 5) / (2 * nu * (nu + 1) * (nu + 3))
+    return {
+        (0, 0): about_nu,
+        (0, 2): -2 / (sigma * (nu + 1) * (nu + 3)),
+        (1, 1): (nu + 1) / ((nu + 3) * sigma**2),
+        (2, 2): 2 * nu / ((nu + 3) * sigma**2),
+    }
+
+
+def _gamma(shape: np.ndarray, scale: np.ndarray) -> Block:
+    return {(0, 0): polygamma(1, shape), (0, 1): 1 / scale, (1, 1): shape / scale**2}
+
+
+def _beta(a: np.ndarray, b: np.ndarray) -> Block:
+    both = polygamma(1, a + b)
+    return {(0, 0): polygamma(1, a) - both, (0, 1): -both, (1, 1): polygamma(1, b) - both}
+
+
+# By the name of the random operation; the arguments are its distribution parameters, in PyTensor's order.
+FAMILIES: dict[str, Callable[..., Block]] = {
+    "NormalRV": _location_scale(1.0, 2.0),
+    "LogNormalRV": _location_scale(1.0, 2.0),
+    "LogisticRV": _location_scale(1 / 3, (np.pi**2 + 3) / 9),
+    "CauchyRV": _location_scale(0.5, 0.5),
+    "LaplaceRV": _location_scale(1.0, 1.0),
+    "StudentTRV": _student_t,
+    "PoissonRV": lambda mu: {(0, 0): 1 / mu},
+    "BernoulliRV": lambda p: {(0, 0): 1 / (p * (1 - p))},
+    "BinomialRV": lambda n, p: {(1, 1): n / (p * (1 - p))},
+    "ExponentialRV": lambda scale: {(0, 0): 1 / scale**2},
+    "GammaRV": _gamma,
+    "BetaRV": _beta,
+}
+
+
+def families_missing(model: pm.Model) -> list[str]:
+    """Observed variables whose family has no closed form here."""
+    return [rv.name for rv in model.observed_RVs if type(rv.owner.op).__name__ not in FAMILIES]
+
+
+class FisherInformation:
+    """x -> expected information, shape (size, size), on the unconstrained scale."""
+
+    def __init__(self, model: pm.Model, parameters: Parameters) -> None:
+        self._parts = [self._part(model, rv, parameters) for rv in model.observed_RVs]
+
+    @staticmethod
+    def _part(model: pm.Model, rv: Any, parameters: Parameters) -> tuple[str, Any, list[Jacobian]]:
+        with backends.without_c_compiler():
+            graphs = parameters.replace(model.replace_rvs_by_values([*rv.owner.op.dist_params(rv.owner)]))
+            value = parameters.replace([model.rvs_to_values[rv]])[0]
+            flat = backends.simplify([_rows_like(graph, value) for graph in graphs])
+            jacobians = [Jacobian(graph, parameters.x) for graph in flat]
+            return type(rv.owner.op).__name__, backends.build([parameters.x], flat), jacobians
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The information at `x`."""
+        total = np.zeros((x.size, x.size))
+        for family, values, jacobians in self._parts:
+            slopes = [jacobian(x) for jacobian in jacobians]
+            with np.errstate(all="ignore"):
+                blocks = FAMILIES[family](*values(x))
+            total += _assemble(blocks, slopes)
+        return total
+
+
+def _rows_like(graph: Variable, value: Variable) -> Variable:
+    """A distribution parameter as one float a row of the data."""
+    tensor = pt.cast(backends.as_tensor(graph), "float64")
+    return (tensor + pt.zeros_like(backends.as_tensor(value), dtype="float64")).ravel()
+
+
+def _assemble(blocks: Block, slopes: Sequence[np.ndarray]) -> np.ndarray:
+    size = slopes[0].shape[1]
+    total = np.zeros((size, size))
+    for (i, j), weight in blocks.items():
+        part = slopes[i].T @ (weight[:, None] * slopes[j])
+        total += part if i == j else part + part.T
+    return total
