@@ -106,6 +106,11 @@ class ModelObjective:
         return np.where(self.parameters.transformed, 1 / 3, 0.0)
 
     @cached_property
+    def without_information(self) -> list[str]:
+        """Observed variables whose family has no expected information in closed form."""
+        return families_missing(self.model)
+
+    @cached_property
     def has_information(self) -> bool:
         """Whether the expected information has a closed form here."""
         plain = not self.roles.names(RoleKind.PENALIZED) and self.roles.potentials != "likelihood"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.distributions.transforms import _default_transform
+from pymc.distributions.transforms import Interval, _default_transform
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
@@ -259,6 +259,17 @@ class Parameters:
             )
         by_name = {v.name: tuple(int(n) for n in s) for v, s in zip(variables, shapes, strict=True)}
         return make_layout(by_name, self.model.named_vars_to_dims, self.model.coords)
+
+    def declared_bounds(self, name: str) -> list[float]:
+        """Constant bounds that the user gave a variable's prior, such as those of a `Uniform`; infinite ones left out."""
+        transform, rv = self.transforms[name], self.model[name]
+        if not isinstance(transform, Interval):
+            return []
+        bounds = [backends.as_tensor(b) for b in transform.args_fn(*rv.owner.inputs) if b is not None]
+        constant = [b for b in bounds if not any(v in self.model.basic_RVs for v in ancestors([b]))]
+        with backends.without_c_compiler():
+            values = backends.build([], backends.simplify(constant))()
+        return [float(v) for value in values for v in np.unique(value) if np.isfinite(v)]
 
     def constrained(self, x: np.ndarray) -> np.ndarray:
         """Constrained values of the estimated variables, flat in the order of `layout`."""

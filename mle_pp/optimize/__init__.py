@@ -1,6 +1,7 @@
-"""Optimizers: one file an algorithm, a table of what each needs, and the automatic choice among them."""
+"""Optimizers: one file an algorithm, a table of what each needs, the automatic choice, and where to start."""
 
-from mle_pp.optimize.methods import METHODS, maximize
+from mle_pp.optimize.methods import METHODS, check_method, maximize
 from mle_pp.optimize.optimum import Optimum, Stop
+from mle_pp.optimize.starts import Run, run_starts
 
-__all__ = ["METHODS", "Optimum", "Stop", "maximize"]
+__all__ = ["METHODS", "Optimum", "Run", "Stop", "check_method", "maximize", "run_starts"]

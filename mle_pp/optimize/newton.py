@@ -22,7 +22,7 @@ from mle_pp.linalg import ScaledEigen, curvature_scale
 from mle_pp.objective import Objective
 from mle_pp.optimize.optimum import FLAT, Optimum, Stop, newton_decrement
 
-MAX_ITERATIONS = 500
+MAX_ITERATIONS = 1000
 _TINY_DECREMENT = 1e-24
 _FAR = 1e100
 

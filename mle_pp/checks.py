@@ -1,0 +1,112 @@
+"""What is wrong with a model or its data, said before anything is compiled, in the user's names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pymc as pm
+from pymc.logprob.censoring import MeasurableClip
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.random.op import RandomVariable
+from pytensor.tensor.type import discrete_dtypes
+
+from mle_pp.errors import ModelError
+from mle_pp.objective import constant_data, observed_data
+
+
+def check_model(model: pm.Model, potentials: str) -> None:
+    """Refuse models without a likelihood to maximize.
+
+    Raises
+    ------
+    ModelError
+        No free variable, no observed variable, a discrete free variable, a `Potential` of unknown meaning.
+    """
+    if not model.free_RVs:
+        raise ModelError("The model has no free variables: there is nothing to estimate.")
+    if model.potentials and potentials == "error":
+        names = ", ".join(potential.name for potential in model.potentials)
+        raise ModelError(
+            f'The model has the Potential {names}. A model does not tell whether it is part of the likelihood or a prior: '
+            f'say potentials="likelihood" to keep it, or potentials="drop". (A log-likelihood written as a Potential '
+            f"keeps its sign: it is added to the log-density.)"
+        )
+    if not model.observed_RVs and not (model.potentials and potentials == "likelihood"):
+        raise ModelError(
+            "The model has no observed variables, so there is no likelihood. Give one its data: pm.Normal(..., observed=y)."
+        )
+    for rv in model.free_RVs:
+        if rv.dtype in discrete_dtypes:
+            raise ModelError(_discrete(rv.name))
+
+
+def _discrete(name: str) -> str:
+    if name.endswith("_unobserved"):
+        observed = name.removesuffix("_unobserved")
+        return (
+            f"{observed} has missing values, which PyMC turned into the discrete variable {name}. It cannot be maximized "
+            f"over: remove the rows of {observed} with missing values."
+        )
+    return (
+        f"{name} is discrete: a likelihood cannot be maximized over it by derivatives, and it is latent. Sum it out by "
+        f"writing the marginal distribution (a pm.Mixture, say), or fix it: fix={{{name!r}: ...}}."
+    )
+
+
+def check_data(model: pm.Model) -> None:
+    """Refuse data that no likelihood can be computed from.
+
+    Raises
+    ------
+    ModelError
+        Names the variable, the rows and the remedy.
+    """
+    limits_allowed = {rv.name for rv in model.observed_RVs if _may_be_infinite(rv)}
+    for name, values in observed_data(model).items():
+        if values.size == 0:
+            raise ModelError(f"{name} has no observations. Check what was passed as observed=.")
+        _check_finite(name, values, infinite=name in limits_allowed)
+    for name, values in constant_data(model).items():
+        _check_finite(name, values, infinite=False)
+    for rv in model.observed_RVs:
+        _check_arrays(model, rv)
+
+
+def _may_be_infinite(rv: Variable) -> bool:
+    """Censored at infinity is a value like any other."""
+    return isinstance(rv.owner.op, MeasurableClip) or "Censored" in type(rv.owner.op).__name__
+
+
+def _check_finite(name: str, values: np.ndarray, infinite: bool) -> None:
+    if values.dtype.kind not in "fc":
+        return
+    for what, bad in (("NaN", np.isnan(values)), ("an infinite value", np.isinf(values) & (not infinite))):
+        if np.any(bad):
+            rows = np.unique(np.argwhere(bad)[:, 0]) if values.ndim else np.array([], dtype=int)
+            where = f" in row {rows[0]}" if rows.size == 1 else f" in rows {_rows(rows)}" if rows.size else ""
+            raise ModelError(
+                f"{name} contains {what}{where} (counted from 0). Remove or correct {'it' if rows.size < 2 else 'them'} "
+                f"before fitting."
+            )
+
+
+def _rows(rows: np.ndarray) -> str:
+    shown = ", ".join(map(str, rows[:5]))
+    return f"{shown} and {rows.size - 5} more" if rows.size > 5 else shown
+
+
+def _check_arrays(model: pm.Model, rv: Variable) -> None:
+    """Arrays that were put into the graph without `pm.Data`: a covariate with NaN makes everything NaN."""
+    stop = set(model.basic_RVs) - {rv}
+    for variable in ancestors(rv.owner.inputs, blockers=stop):
+        if not isinstance(variable, Constant) or isinstance(variable.owner, RandomVariable):
+            continue
+        data = getattr(variable, "data", None)
+        if isinstance(data, np.ndarray) and data.size > 1 and data.dtype.kind == "f":
+            nan = np.isnan(data)
+            if np.any(nan):
+                rows = np.unique(np.argwhere(nan)[:, 0])
+                raise ModelError(
+                    f"An array of shape {data.shape} that {rv.name} depends on (a covariate, say) contains NaN in "
+                    f"row{'s' if rows.size > 1 else ''} {_rows(rows)} (counted from 0). Remove the rows, or impute them."
+                )

@@ -1,0 +1,364 @@
+"""From where an optimizer stopped to what that point is: the likelihood itself is asked, direction by direction.
+
+At a regular maximum the log-likelihood falls by ½ t² at t standard errors along every eigen-direction of the Hessian, for
+t small enough. Where it does not, the Hessian is not the truth about that direction, and the direction is followed
+outward in doubling steps, the likelihood re-maximized over everything else: flat both ways is a parameter the data do not
+determine; falling one way and level the other is a supremum at a limit; falling both ways is a maximum without
+curvature; rising is a better point, from which the search goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from functools import cached_property
+
+import numpy as np
+
+from mle_pp import report
+from mle_pp.information import limits
+from mle_pp.linalg import ScaledEigen, complement, curvature_scale, sparse_directions
+from mle_pp.objective import Objective
+from mle_pp.optimize import Optimum, Stop, maximize
+from mle_pp.optimize.newton import newton
+from mle_pp.parameters import Parameters
+from mle_pp.verdict import Finding, Status, Verdict
+
+_RESTARTS = 4
+_DOUBLINGS = (1.0, 2.0, 4.0, 8.0, 16.0)
+# Beyond this many log-units a transformed parameter is at 0, at infinity or at its bound for every purpose.
+_EXTREME = 100.0
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the end of a search is.
+
+    Attributes
+    ----------
+    verdict : Verdict
+    optimum : Optimum
+        Possibly a better one than was handed in.
+    null, drift : ndarray, shape (size, k)
+        Directions along which the likelihood is flat; along which it approaches its supremum.
+    lost : ndarray, shape (size, k)
+        Directions that stop mattering in the limit, besides `drift`.
+    basis : ndarray, shape (size, rank)
+        The directions that the data determine.
+    """
+
+    verdict: Verdict
+    optimum: Optimum
+    null: np.ndarray
+    drift: np.ndarray
+    lost: np.ndarray
+    basis: np.ndarray
+
+    @property
+    def away(self) -> np.ndarray:
+        """Everything without a standard error."""
+        return np.hstack([self.null, self.drift, self.lost])
+
+    def limits(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Values of named quantities: NaN where not identified, the limit where one is approached."""
+        return limits(function, self.optimum.x, self.null, self.drift, self.lost)
+
+    def with_unbounded_elsewhere(self, other: Diagnosis) -> Diagnosis:
+        """The same, with the finding that another start ran into an unbounded likelihood."""
+        variables = tuple(v for finding in other.verdict.findings for v in finding.variables)
+        findings = (*self.verdict.findings, report.unbounded_elsewhere(variables))
+        return replace(self, verdict=replace(self.verdict, findings=findings))
+
+
+class _Side(Enum):
+    """What the likelihood does along a direction."""
+
+    FALLS = auto()
+    LEVEL = auto()
+    RISES = auto()
+    ENDS = auto()
+
+
+@dataclass(frozen=True)
+class _Walk:
+    side: _Side
+    x: np.ndarray
+    value: float
+
+
+class _Slice:
+    """An objective on the plane x + Z u."""
+
+    has_information = False
+
+    def __init__(self, objective: Objective, origin: np.ndarray, basis: np.ndarray) -> None:
+        self._objective, self._origin, self._basis = objective, origin, basis
+        self.units = np.zeros(basis.shape[1])
+
+    @property
+    def size(self) -> int:
+        return self._basis.shape[1]
+
+    def point(self, u: np.ndarray) -> np.ndarray:
+        return self._origin + self._basis @ u
+
+    def value(self, u: np.ndarray) -> float:
+        return self._objective.value(self.point(u))
+
+    def value_gradient(self, u: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = self._objective.value_gradient(self.point(u))
+        return value, self._basis.T @ gradient
+
+    def hessian(self, u: np.ndarray) -> np.ndarray:
+        return self._basis.T @ self._objective.hessian(self.point(u)) @ self._basis
+
+    def product(self, u: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        return self._basis.T @ self._objective.product(self.point(u), self._basis @ vector)
+
+    def information(self, u: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+class _Case:
+    """One point under examination."""
+
+    def __init__(self, objective: Objective, optimum: Optimum) -> None:
+        self.objective, self.optimum = objective, optimum
+        self.x, self.value = optimum.x, optimum.value
+        self.eigen = ScaledEigen.of(-optimum.hessian, optimum.gradient)
+        error = 1 / curvature_scale(-optimum.hessian, optimum.gradient)
+        self.unit = np.where(objective.units > 0, 1.0, np.maximum(np.abs(self.x), error))
+        self.noise = self.noise_at(self.x)
+
+    def noise_at(self, x: np.ndarray) -> float:
+        """Differences of the function that mean nothing: rounding, measured at points that differ by rounding."""
+        rng = np.random.default_rng(1)
+        near = [self.objective.value(x + 1e-10 * rng.normal(size=x.size) * np.abs(self.unit)) for _ in range(4)]
+        value = self.objective.value(x)
+        spread = np.max(np.abs(np.array(near) - value)) if np.all(np.isfinite(near)) else 0.0
+        return float(max(1e-10 * max(1.0, abs(value)), 20 * spread))
+
+    @cached_property
+    def is_stationary(self) -> bool:
+        """Nothing visible is left to gain."""
+        return self.optimum.decrement < max(self.noise, 1e-9)
+
+    def is_regular(self, k: int) -> bool:
+        """Whether the function falls along an eigen-direction as its curvature says."""
+        curvature = self.eigen.values[k]
+        if curvature <= 0:
+            return False
+        error = self.eigen.direction(k) / np.sqrt(curvature)
+        t = 1.0
+        while 0.5 * t**2 > 20 * self.noise:
+            sides = [self.value - self.objective.value(self.x + sign * t * error) for sign in (1, -1)]
+            if all(0.2 * t**2 < fall < 1.5 * t**2 for fall in sides):
+                return True
+            t /= 4
+        return False
+
+    @cached_property
+    def suspicious(self) -> list[int]:
+        """Eigen-directions along which the Hessian does not tell the truth."""
+        return [k for k in range(self.x.size) if not self.is_regular(k)]
+
+    def in_units(self, direction: np.ndarray) -> np.ndarray:
+        """The direction scaled to a step of one unit in the coordinate that moves most."""
+        length = np.max(np.abs(direction) / self.unit)
+        return direction / length if np.isfinite(length) and length > 0 else np.zeros_like(direction)
+
+    def basis_without(self, directions: np.ndarray) -> np.ndarray:
+        """All directions but these."""
+        return self.unit[:, None] * complement(directions / self.unit[:, None])
+
+    def walk(self, direction: np.ndarray) -> _Walk:
+        """Follow a direction outward in doubling steps, staying on the ridge."""
+        here, risen = _Walk(_Side.LEVEL, self.x, self.value), False
+        noise = self.noise
+        for factor in _DOUBLINGS:
+            trial = here.x + factor * direction
+            value = self.objective.value(trial)
+            if not np.isfinite(value):
+                return replace(here, side=_Side.RISES if risen else _Side.ENDS if here.x is self.x else here.side)
+            noise = max(noise, self.noise_at(trial))
+            if value < self.value - noise:
+                trial, value = self._back_to_ridge(trial, direction)
+                if not value >= self.value - noise:
+                    return replace(here, side=_Side.RISES if risen else _Side.FALLS)
+            risen = risen or value > self.value + noise
+            here = _Walk(_Side.LEVEL, trial, value)
+        return replace(here, side=_Side.RISES) if risen else here
+
+    def _back_to_ridge(self, x: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, float]:
+        basis = self.basis_without(direction[:, None])
+        if basis.shape[1] == 0:
+            return x, self.objective.value(x)
+        plane = _Slice(self.objective, x, basis)
+        found = newton(plane, np.zeros(plane.size))
+        return plane.point(found.x), found.value
+
+
+def diagnose(objective: Objective, parameters: Parameters, optimum: Optimum) -> Diagnosis:
+    """The verdict on where a search ended; where the likelihood still rises, the search goes on.
+
+    Parameters
+    ----------
+    objective : Objective
+    parameters : Parameters
+        For the names.
+    optimum : Optimum
+    """
+    for _ in range(_RESTARTS):
+        if not np.isfinite(optimum.value) or not np.all(np.isfinite(optimum.hessian)):
+            return _failed(Status.NOT_CONVERGED, optimum, report.not_finite(parameters, optimum))
+        if objective.size == 0:
+            return _regular(optimum)
+        case = _Case(objective, optimum)
+        if _runs_away(case):
+            return _failed(Status.UNBOUNDED, optimum, report.unbounded(parameters, case.x, _extreme(case)))
+        if case.is_stationary and not case.suspicious:
+            return _regular(optimum)
+        diagnosis, better = _explore(case, parameters)
+        if diagnosis is not None:
+            return diagnosis
+        if better is None:
+            break
+        previous = optimum
+        optimum = previous.followed_by(maximize(objective, better))
+        if not optimum.value > previous.value + case.noise:
+            optimum = previous
+            break
+    case = _Case(objective, optimum)
+    if _runs_away(case):
+        return _failed(Status.UNBOUNDED, optimum, report.unbounded(parameters, case.x, _extreme(case)))
+    if case.is_stationary and case.eigen.values[0] < -1e-8:
+        return _failed(Status.SADDLE, optimum, report.saddle(parameters, optimum))
+    return _failed(Status.NOT_CONVERGED, optimum, report.not_converged(parameters, optimum))
+
+
+def _regular(optimum: Optimum) -> Diagnosis:
+    size = optimum.x.size
+    none = np.zeros((size, 0))
+    return Diagnosis(Verdict(Status.CONVERGED), optimum, none, none, none, np.eye(size))
+
+
+def _failed(status: Status, optimum: Optimum, finding: Finding) -> Diagnosis:
+    return replace(_regular(optimum), verdict=Verdict(status, (finding,)))
+
+
+def _extreme(case: _Case) -> np.ndarray:
+    """Transformed coordinates far beyond any meaning."""
+    far = (case.objective.units > 0) & (np.abs(case.x) > _EXTREME)
+    return far | (np.abs(case.x) > 1e30)
+
+
+def _runs_away(case: _Case) -> bool:
+    """The search left every reasonable range while the function was still rising."""
+    rises = case.optimum.stop is Stop.FAR or not case.is_stationary
+    return rises and (bool(_extreme(case).any()) or case.value > 1e30)
+
+
+def _explore(case: _Case, parameters: Parameters) -> tuple[Diagnosis | None, np.ndarray | None]:
+    """Follow every suspicious direction: a diagnosis, or a better point to go on from."""
+    null: list[np.ndarray] = []
+    degenerate: list[np.ndarray] = []
+    for direction in _candidates(case):
+        if null and _in_span(case, direction, null):
+            continue
+        ahead, back = case.walk(direction), case.walk(-direction)
+        for walk in (ahead, back):
+            if walk.side is _Side.RISES:
+                return None, walk.x
+        sides = {ahead.side, back.side}
+        if sides == {_Side.LEVEL}:
+            null.append(direction)
+        elif _Side.LEVEL in sides:
+            level = ahead if ahead.side is _Side.LEVEL else back
+            return _at_limit(case, parameters, level, null), None
+        elif case.is_stationary or _Side.ENDS in sides:
+            degenerate.append(direction)
+    if not case.is_stationary:
+        return _at_edge(case, parameters), None
+    if null:
+        return _flat(case, parameters, null), None
+    if degenerate:
+        return _failed(Status.IRREGULAR, case.optimum, report.singular(parameters, degenerate)), None
+    return None, None
+
+
+def _candidates(case: _Case) -> list[np.ndarray]:
+    """The last step, if it was still a step, and the suspicious eigen-directions."""
+    step = case.optimum.step
+    moving = np.max(np.abs(step) / case.unit) > 1e-3 if np.all(np.isfinite(step)) else False
+    directions = [step] if moving else []
+    directions += [case.eigen.direction(k) for k in case.suspicious]
+    return [d for d in map(case.in_units, directions) if np.any(d)]
+
+
+def _in_span(case: _Case, direction: np.ndarray, known: list[np.ndarray]) -> bool:
+    rest = case.basis_without(np.stack(known, axis=1)) / case.unit[:, None]
+    scaled = direction / case.unit
+    return bool(np.linalg.norm(rest.T @ scaled) < 1e-4 * np.linalg.norm(scaled)) if rest.size else True
+
+
+def _flat(case: _Case, parameters: Parameters, null: list[np.ndarray]) -> Diagnosis:
+    """A maximum that is not unique."""
+    directions = sparse_directions(np.stack(null, axis=1))
+    none = np.zeros((case.x.size, 0))
+    finding = report.not_identified(parameters, case.x, directions)
+    verdict = Verdict(Status.NOT_IDENTIFIED, (finding,))
+    return Diagnosis(verdict, case.optimum, directions, none, none, case.basis_without(directions))
+
+
+def _at_limit(case: _Case, parameters: Parameters, walk: _Walk, null: list[np.ndarray]) -> Diagnosis:
+    """A supremum that is approached along the walk; whatever has no effect any more out there is lost with it."""
+    objective = case.objective
+    value, gradient = objective.value_gradient(walk.x)
+    hessian = objective.hessian(walk.x)
+    optimum = replace(case.optimum, x=walk.x, value=value, gradient=gradient, hessian=hessian)
+    moved = case.in_units(walk.x - case.x)
+    drift = np.where(np.abs(moved) > 1e-4 * case.unit, moved, 0.0)[:, None]
+    flat = _without_effect(case, optimum)
+    rest = complement(drift / case.unit[:, None])
+    lost = case.unit[:, None] * (rest @ _orthonormal(rest.T @ (flat / case.unit[:, None])))
+    known = np.stack(null, axis=1) if null else np.zeros((case.x.size, 0))
+    findings = []
+    if null:
+        known = sparse_directions(known)
+        findings.append(report.not_identified(parameters, case.x, known))
+        lost = np.zeros((case.x.size, 0))
+    status, finding = report.at_limit(parameters, walk.x, drift, lost, objective.value(walk.x))
+    findings.append(finding)
+    basis = case.basis_without(np.hstack([known, drift, lost]))
+    verdict = Verdict(Status.NOT_IDENTIFIED if null else status, tuple(findings))
+    return Diagnosis(verdict, optimum, known, drift, lost, basis)
+
+
+def _without_effect(case: _Case, optimum: Optimum) -> np.ndarray:
+    """Directions along which a step of one unit changes nothing visible any more."""
+    scaled = -optimum.hessian * np.outer(case.unit, case.unit)
+    if not np.all(np.isfinite(scaled)):
+        return np.eye(case.x.size)
+    values, vectors = np.linalg.eigh(scaled)
+    return case.unit[:, None] * vectors[:, np.abs(values) < 2 * max(case.noise, case.noise_at(optimum.x))]
+
+
+def _orthonormal(columns: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the columns' span, small parts neglected."""
+    if columns.size == 0:
+        return np.zeros((columns.shape[0], 0))
+    left, values, _ = np.linalg.svd(columns, full_matrices=False)
+    return left[:, values > 0.1]
+
+
+def _at_edge(case: _Case, parameters: Parameters) -> Diagnosis | None:
+    """The function still rises here, yet no step gains: the support ends, or the function has a kink or a jump."""
+    uphill = case.in_units(case.unit**2 * case.optimum.gradient)
+    steps = 10.0 ** np.arange(-9, -3)
+    ahead = np.array([case.objective.value(case.x + t * uphill) for t in steps])
+    if np.all(~np.isfinite(ahead)) or np.all(ahead < case.value - 1e3):
+        return _failed(Status.IRREGULAR, case.optimum, report.support_edge(parameters, case.x, uphill))
+    if np.all(ahead < case.value - case.noise * steps / steps[-1]) and case.optimum.stop is not Stop.ITERATIONS:
+        return _failed(Status.IRREGULAR, case.optimum, report.kink(parameters, case.x, uphill))
+    return None

@@ -1,0 +1,293 @@
+"""`find_MLE` and `find_MAP`: from a model to an `Estimate`, through every layer below."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+
+from mle_pp.checks import check_data, check_model
+from mle_pp.diagnose import Diagnosis, diagnose
+from mle_pp.errors import EstimationError, ModelError, VerdictWarning
+from mle_pp.estimate import Estimate, kind_of
+from mle_pp.information import scales_at
+from mle_pp.objective import ModelObjective
+from mle_pp.optimize import Run, check_method, run_starts
+from mle_pp.roles import RoleKind, Roles, resolve_model, roles
+from mle_pp.verdict import Status
+
+_log = logging.getLogger("mle_pp")
+
+
+def find_MLE(
+    model: pm.Model | None = None,
+    *,
+    keep_priors: Sequence[str] = (),
+    fix: Mapping[str, Any] | None = None,
+    potentials: str = "error",
+    method: str = "auto",
+    starts: int | str = "auto",
+    initvals: Mapping[str, Any] | None = None,
+    random_seed: Any = None,
+    backend: str = "auto",
+    on_failure: str = "raise",
+) -> Estimate:
+    """Maximum-likelihood estimate of a PyMC model: its priors are dropped, the likelihood of its data is maximized.
+
+    The model is not changed: sample it with `pm.sample` for the posterior of the same graph.
+
+    Parameters
+    ----------
+    model : pm.Model or Bambi model, optional
+        Default: the model of the enclosing ``with``.
+    keep_priors : sequence of str
+        Variables whose priors stay (penalized likelihood).
+    fix : mapping of str to array_like, optional
+        Variables held at values, on the constrained scale.
+    potentials : {"error", "likelihood", "drop"}
+        What `pm.Potential` terms are: part of the likelihood, or priors to be dropped. A model cannot tell.
+    method : {"auto", "newton", "scoring", "quasi-newton"}
+        The optimizer. "auto" takes the first that suits the model and falls back to the next where one fails.
+    starts : "auto" or int
+        Number of starting points; the first is the model's initial point. "auto": three, more where they disagree.
+    initvals : mapping of str to array_like, optional
+        Starting values on the constrained scale; some variables are enough.
+    random_seed : int, Generator or None
+        For the starting points after the first. None: a fixed seed, so that results repeat.
+    backend : {"auto", "interpreted", "jax", "numba"}
+        How the likelihood is evaluated. "auto" interprets small models, which takes no compilation.
+    on_failure : {"raise", "return"}
+        What happens where no maximum is found.
+
+    Returns
+    -------
+    Estimate
+        Read `verdict` first. Where it is not CONVERGED, a `VerdictWarning` says so, and numbers without meaning are
+        NaN.
+
+    Raises
+    ------
+    ModelError
+        The model or an argument does not define a likelihood to maximize. Raised before any optimization.
+    EstimationError
+        No maximum was found (NOT_CONVERGED, SADDLE, UNBOUNDED); its ``estimate`` holds what was.
+
+    Notes
+    -----
+    A trust-region Newton method on the exact Hessian maximizes on the unconstrained scale, without Jacobian terms, so
+    that the result does not depend on the parametrization. Whether its end is a maximum is decided by following the
+    likelihood along every direction, not by the optimizer.
+
+    Examples
+    --------
+    >>> import pymc as pm
+    >>> import mle_pp as mle
+    >>> with pm.Model() as model:
+    ...     mu = pm.Normal("mu", 0, 10)
+    ...     sigma = pm.HalfNormal("sigma", 10)
+    ...     y = pm.Normal("y", mu, sigma, observed=[1.0, 2.0, 3.0, 6.0])
+    >>> est = mle.find_MLE(model)
+    >>> round(float(est.params["mu"]), 6), est.verdict.ok
+    (3.0, True)
+    """
+    root = resolve_model(model)
+    check_model(root, potentials)
+    found = roles(root, keep_priors=keep_priors, fix=fix, potentials=potentials)
+    return _find(root, found, fix, method, starts, initvals, random_seed, backend, on_failure)
+
+
+def find_MAP(
+    model: pm.Model | None = None,
+    *,
+    fix: Mapping[str, Any] | None = None,
+    method: str = "auto",
+    starts: int | str = "auto",
+    initvals: Mapping[str, Any] | None = None,
+    random_seed: Any = None,
+    backend: str = "auto",
+    on_failure: str = "raise",
+) -> Estimate:
+    """Posterior mode (maximum a posteriori) of a PyMC model: every prior is kept.
+
+    The density is maximized on the constrained scale, as `pm.find_MAP` does; `Potential` terms are part of it.
+
+    Parameters
+    ----------
+    model, fix, method, starts, initvals, random_seed, backend, on_failure
+        As for `find_MLE`.
+
+    Returns
+    -------
+    Estimate
+        With ``kind == "map"``. `loglik` is the log-likelihood at the mode, without priors; AIC and BIC are NaN.
+
+    Raises
+    ------
+    ModelError, EstimationError
+        As for `find_MLE`.
+
+    Examples
+    --------
+    >>> import pymc as pm
+    >>> import mle_pp as mle
+    >>> with pm.Model() as model:
+    ...     mu = pm.Normal("mu", 0, 1)
+    ...     y = pm.Normal("y", mu, 1, observed=[1.0, 2.0, 3.0])
+    >>> round(float(mle.find_MAP(model).params["mu"]), 6)
+    1.5
+    """
+    root = resolve_model(model)
+    check_model(root, "likelihood")
+    first = roles(root, fix=fix, potentials="likelihood")
+    _refuse_latents(root, first)
+    found = roles(root, keep_priors=first.names(RoleKind.PARAMETER), fix=fix, potentials="likelihood")
+    return _find(root, found, fix, method, starts, initvals, random_seed, backend, on_failure)
+
+
+def _find(
+    model: pm.Model,
+    found: Roles,
+    fix: Mapping[str, Any] | None,
+    method: str,
+    starts: int | str,
+    initvals: Mapping[str, Any] | None,
+    seed: Any,
+    backend: str,
+    on_failure: str,
+) -> Estimate:
+    _check_options(method, starts, on_failure)
+    _refuse_latents(model, found)
+    check_data(model)
+    objective = ModelObjective(model, found, fix, initvals, backend)
+    _log.debug("maximizing over %d parameters, %s backend", objective.size, objective.backend)
+    runs = run_starts(objective, objective.parameters.initial, starts, seed, method)
+    diagnosis, reached = _judge(objective, runs)
+    estimate = _assemble(model, found, objective, runs, reached, diagnosis)
+    verdict = estimate.verdict
+    if verdict.status.is_failure and on_failure == "raise":
+        raise EstimationError(verdict.message, estimate)
+    if not verdict.ok:
+        warnings.warn(verdict.message, VerdictWarning, stacklevel=3)
+    return estimate
+
+
+def _check_options(method: str, starts: int | str, on_failure: str) -> None:
+    check_method(method)
+    if starts != "auto" and not (isinstance(starts, int) and not isinstance(starts, bool) and starts >= 1):
+        raise ValueError(f'starts={starts!r} is neither "auto" nor a positive number.')
+    if on_failure not in ("raise", "return"):
+        raise ValueError(f'on_failure={on_failure!r} is not one of "raise", "return".')
+
+
+def _refuse_latents(model: pm.Model, found: Roles) -> None:
+    latent = found.names(RoleKind.LATENT)
+    if not latent:
+        return
+    reasons = "; ".join(f"{name}: {found[name].reason}" for name in latent)
+    others = [name for name in found.names(RoleKind.PARAMETER) if model[name] not in model.observed_RVs]
+    imputed = [name for name in latent if name.endswith("_unobserved")]
+    if imputed:
+        remedy = f"Remove the rows with missing values of {', '.join(n.removesuffix('_unobserved') for n in imputed)}."
+    else:
+        remedy = (
+            f"Sample the model instead, or give {', '.join(others[:3]) or 'their scale'} known values with fix=, "
+            f"or ask for a penalized fit with keep_priors={latent}."
+        )
+    raise ModelError(
+        f"{', '.join(latent)}: latent, so part of the likelihood is an integral over it ({reasons}). Maximizing over "
+        f"it jointly with the parameters is no maximum-likelihood estimate: that joint density is unbounded, or has a "
+        f"maximum that depends on the parametrization. This version does not integrate. {remedy}"
+    )
+
+
+def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[int]]:
+    """The best end that is a maximum, and for every start the number of the optimum it reached."""
+    optima, reached = _group(objective, runs)
+    order = sorted(range(len(optima)), key=lambda k: -optima[k].optimum.value)
+    diagnoses: list[Diagnosis] = []
+    for k in order:
+        diagnoses.append(diagnose(objective, objective.parameters, optima[k].optimum))
+        if not diagnoses[-1].verdict.status.is_failure:
+            break
+    chosen = next((d for d in diagnoses if not d.verdict.status.is_failure), diagnoses[0])
+    unbounded = [d for d in diagnoses if d.verdict.status is Status.UNBOUNDED]
+    if chosen is not diagnoses[0] and unbounded:
+        chosen = chosen.with_unbounded_elsewhere(unbounded[0])
+    return chosen, [order.index(k) for k in reached]
+
+
+def _group(objective: ModelObjective, runs: list[Run]) -> tuple[list[Run], list[int]]:
+    """Runs that reached the same optimum, up to relabeling of exchangeable components, count once."""
+    optima: list[Run] = []
+    reached = []
+    for run in runs:
+        for k, known in enumerate(optima):
+            if _same(objective, known, run):
+                reached.append(k)
+                if run.optimum.value > known.optimum.value:
+                    optima[k] = run
+                break
+        else:
+            reached.append(len(optima))
+            optima.append(run)
+    return optima, reached
+
+
+def _same(objective: ModelObjective, one: Run, other: Run) -> bool:
+    a, b = one.optimum.value, other.optimum.value
+    if not (np.isfinite(a) and np.isfinite(b)):
+        return a == b
+    return abs(a - b) <= 1e-7 * max(1.0, abs(a))
+
+
+def _assemble(
+    model: pm.Model,
+    found: Roles,
+    objective: ModelObjective,
+    runs: list[Run],
+    reached: list[int],
+    diagnosis: Diagnosis,
+) -> Estimate:
+    parameters, x = objective.parameters, diagnosis.optimum.x
+    status = diagnosis.verdict.status
+    return Estimate(
+        model=model,
+        roles=found,
+        params=parameters.layout.dataset(diagnosis.limits(parameters.constrained)),
+        derived=parameters.derived_layout.dataset(diagnosis.limits(parameters.derived)),
+        loglik=np.nan if status.is_failure else objective.loglik(x),
+        n_obs=objective.rows,
+        n_params=objective.size - diagnosis.null.shape[1],
+        verdict=diagnosis.verdict,
+        starts=_table(objective, runs, reached),
+        kind=kind_of(found),
+        _objective=objective,
+        _optimum=diagnosis.optimum,
+        _basis=diagnosis.basis,
+        _scales=scales_at(parameters, x, diagnosis.away),
+    )
+
+
+def _table(objective: ModelObjective, runs: list[Run], reached: list[int]) -> pd.DataFrame:
+    """One row a start."""
+    parameters = objective.parameters
+    rows = [
+        {
+            "origin": run.origin,
+            "value_start": run.start_value,
+            "value": run.optimum.value,
+            "optimum": k,
+            "method": run.optimum.method,
+            "iterations": run.optimum.iterations,
+            "stop": str(run.optimum.stop),
+            "began": parameters.constrained(run.start),
+            "ended": parameters.constrained(run.optimum.x),
+        }
+        for run, k in zip(runs, reached, strict=True)
+    ]
+    return pd.DataFrame(rows, index=pd.RangeIndex(len(rows), name="start"))

@@ -1,0 +1,82 @@
+"""Where to begin: the model's own initial point, then seeded points around it and around what the first one reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from mle_pp.linalg import curvature_scale
+from mle_pp.objective import Objective
+from mle_pp.optimize.methods import maximize
+from mle_pp.optimize.optimum import Optimum
+
+FEW, MANY = 3, 12
+
+
+@dataclass(frozen=True)
+class Run:
+    """One start and where it led."""
+
+    origin: str
+    start: np.ndarray
+    start_value: float
+    optimum: Optimum
+
+
+def run_starts(
+    objective: Objective, initial: np.ndarray, starts: int | str, seed: int | None | np.random.Generator, method: str
+) -> list[Run]:
+    """Maximize from several points.
+
+    Parameters
+    ----------
+    objective : Objective
+    initial : ndarray, shape (size,)
+    starts : "auto" or int
+        "auto": three, and twelve where the first three end at different values.
+    seed : int, Generator or None
+        None is a fixed seed: the same model gives the same result.
+    method : str
+    """
+    rng = np.random.default_rng(0 if seed is None else seed)
+    runs = [_run(objective, "initial point", initial, method)]
+    if objective.size == 0:
+        return runs
+    points = _jittered(objective, runs[0], rng)
+    wanted = FEW if starts == "auto" else int(starts)
+    while len(runs) < wanted:
+        runs.append(_run(objective, "jittered", next(points), method))
+        if starts == "auto" and len(runs) == FEW and _disagree(runs):
+            wanted = MANY
+    return runs
+
+
+def _run(objective: Objective, origin: str, start: np.ndarray, method: str) -> Run:
+    return Run(origin, start, objective.value(start), maximize(objective, start, method))
+
+
+def _jittered(objective: Objective, first: Run, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Points around the first start and around its result, as far away as the two lie apart."""
+    found = first.optimum.x
+    moved = np.abs(found - first.start)
+    known = np.isfinite(first.optimum.hessian).all() and np.isfinite(first.optimum.gradient).all()
+    errors = 1 / curvature_scale(-first.optimum.hessian, first.optimum.gradient) if known else np.ones(found.size)
+    width = np.where(objective.units > 0, 1.5, np.maximum(moved, 3 * np.minimum(errors, 1 + np.abs(found))))
+    centers = (first.start, np.where(moved < 20 * width, found, first.start))
+    count = 0
+    while True:
+        # Half of the spread at every second point: far starts may leave the support
+        point = centers[count % 2] + rng.normal(size=found.size) * width * (0.5 if count % 4 < 2 else 1.0)
+        count += 1
+        if np.isfinite(objective.value(point)) or count > 200:
+            yield point
+
+
+def _disagree(runs: list[Run]) -> bool:
+    """Whether the ends differ in the value they reached."""
+    values = np.array([run.optimum.value for run in runs])
+    if not np.all(np.isfinite(values)):
+        return True
+    return bool(np.ptp(values) > 1e-6 * max(1.0, float(np.abs(values).max())))

@@ -1,0 +1,236 @@
+"""Findings in words: the user's names, what was found, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mle_pp.information import differ, limits
+from mle_pp.optimize import Optimum
+from mle_pp.parameters import Parameters
+from mle_pp.verdict import Finding, Status
+
+
+def coordinates(parameters: Parameters) -> list[str]:
+    """What each entry of the vector is, in the user's labels: ``beta[x1]``, ``log(sigma)``."""
+    labels: list[str] = []
+    for own, inner in zip(parameters.layout, parameters.unconstrained, strict=True):
+        transform = parameters.transforms[own.name]
+        if transform is None:
+            labels += own.labels
+        elif own.size == inner.size and getattr(transform, "ndim_supp", 0) == 0:
+            scale = {"log": "log", "log_exp_m1": "log", "logodds": "logit"}.get(transform.name, "scaled ")
+            labels += [f"{scale}({label})" for label in own.labels]
+        else:
+            labels += inner.labels
+    return labels
+
+
+def moved_by(parameters: Parameters, x: np.ndarray, directions: np.ndarray) -> list[str]:
+    """Labels of the constrained scalars that change along any of the directions."""
+    values = parameters.constrained(x)
+    changed = np.zeros(values.size, dtype=bool)
+    for direction in directions.T:
+        changed |= differ(values, parameters.constrained(x - 3 * direction))
+        changed |= differ(values, parameters.constrained(x + 0.1 * direction))
+    return [label for label, hit in zip(parameters.layout.labels, changed, strict=True) if hit]
+
+
+def names_of(parameters: Parameters, labels: Sequence[str]) -> list[str]:
+    """The variables that labelled scalars belong to."""
+    owner = dict(zip(parameters.layout.labels, parameters.layout.owners(), strict=True))
+    return list(dict.fromkeys(owner[label] for label in labels))
+
+
+def listing(labels: Sequence[str], most: int = 6) -> str:
+    """Labels in a sentence."""
+    shown = list(labels[:most])
+    if len(labels) > most:
+        return f"{', '.join(shown)} and {len(labels) - most} more"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "nothing"
+
+
+def direction_text(labels: Sequence[str], direction: np.ndarray) -> str:
+    """A direction as a combination of labels: ``a − b``, ``alpha[x] + 0.5 mu``."""
+    largest = np.max(np.abs(direction))
+    terms = []
+    for label, weight in zip(labels, direction / largest, strict=True):
+        if abs(weight) < 1e-4:
+            continue
+        size = "" if abs(abs(weight) - 1) < 1e-4 else f"{abs(weight):.3g} "
+        sign = ("− " if weight < 0 else "+ ") if terms else ("−" if weight < 0 else "")
+        terms.append(f"{sign}{size}{label}")
+    return " ".join(terms[:8]) + (" …" if len(terms) > 8 else "")
+
+
+def not_identified(parameters: Parameters, x: np.ndarray, directions: np.ndarray) -> Finding:
+    """Directions along which the likelihood is flat."""
+    labels = coordinates(parameters)
+    texts = [direction_text(labels, direction) for direction in directions.T]
+    variables = moved_by(parameters, x, directions)
+    names = names_of(parameters, variables)
+    unused = [
+        label for label, row in zip(labels, np.abs(directions), strict=True) if row.max() > 0
+    ]
+    if len(texts) == 1 and len(unused) == 1:
+        message = f"{variables[0]} has no effect on the likelihood of the data: any value is as good as another."
+    else:
+        plural = "this direction" if len(texts) == 1 else f"these {len(texts)} directions"
+        message = (
+            f"The data do not determine {listing(variables)} separately: the likelihood does not change along "
+            f"{plural}: {'; '.join(texts[:5])}{' …' if len(texts) > 5 else ''}."
+        )
+    count = len(texts)
+    remedy = (
+        f"Remove or fix {count} of them (fix={{{names[0]!r}: ...}}), or let a prior decide (keep_priors=[{names[0]!r}]). "
+        f"Their estimates and standard errors are withheld; those of everything else hold."
+    )
+    weights = [
+        {label: float(w) for label, w in zip(labels, d / np.abs(d).max(), strict=True) if w}
+        for d in directions.T
+    ]
+    return Finding("not_identified", tuple(variables), message, {"directions": weights}, remedy)
+
+
+def at_limit(
+    parameters: Parameters, x: np.ndarray, drift: np.ndarray, lost: np.ndarray, value: float
+) -> tuple[Status, Finding]:
+    """A supremum at infinity, or a maximum on the edge of the parameter space."""
+    none = np.zeros((x.size, 0))
+    ends = limits(parameters.constrained, x, none, drift, none)
+    labels = parameters.layout.labels
+    moved = moved_by(parameters, x, drift)
+    where = {label: float(ends[labels.index(label)]) for label in moved}
+    infinite = {label: end for label, end in where.items() if np.isinf(end)}
+    evidence = {"limit": where, "supremum": value}
+    names = names_of(parameters, list(infinite or where))
+    also = [label for label in moved_by(parameters, x, lost) if label not in where] if lost.size else []
+    lost_too = f" In that limit {listing(also)} no longer matter{'s' if len(also) == 1 else ''}." if also else ""
+    if infinite:
+        arrows = listing([f"{label} → {'+' if end > 0 else '−'}∞" for label, end in infinite.items()])
+        message = (
+            f"No finite estimate: the likelihood keeps rising as {arrows}, towards a supremum of {value:.6g} "
+            f"(log-likelihood).{lost_too}"
+        )
+        remedy = (
+            f"Report a one-sided limit, simplify the model, or keep a prior (keep_priors=[{names[0]!r}]). Estimates "
+            f"and standard errors of the other parameters are those in the limit."
+        )
+        return Status.AT_INFINITY, Finding("at_infinity", (*where, *also), message, evidence, remedy)
+    ends_text = listing([f"{label} = {end:.6g}" for label, end in where.items()])
+    origin = _bound_from_prior(parameters, where)
+    message = f"The likelihood is largest on the edge of the parameter space, at {ends_text}.{lost_too}{origin}"
+    remedy = (
+        f"There is no standard error for {listing(list(where))}; those of the other parameters hold given "
+        f"{'this value' if len(where) == 1 else 'these values'}."
+    )
+    return Status.BOUNDARY, Finding("boundary", (*where, *also), message, evidence, remedy)
+
+
+def _bound_from_prior(parameters: Parameters, where: dict[str, float]) -> str:
+    """Say so where a bound is one the user declared, not one of the quantity's nature."""
+    for name in names_of(parameters, list(where)):
+        bounds = parameters.declared_bounds(name)
+        values = [end for label, end in where.items() if label == name or label.startswith(f"{name}[")]
+        for bound in bounds:
+            if any(np.isclose(bound, value, rtol=1e-6, atol=1e-9) for value in values):
+                return (
+                    f" This edge is the bound {bound:g} of the support of the prior declared for {name}: if it is not "
+                    f"meant, widen it."
+                )
+    return ""
+
+
+def unbounded(parameters: Parameters, x: np.ndarray, extreme: np.ndarray) -> Finding:
+    """The search ran away."""
+    owners = np.array(parameters.unconstrained.owners())
+    by_inner = dict(zip(parameters.unconstrained.names, parameters.layout.names, strict=True))
+    names = list(dict.fromkeys(by_inner[name] for name in owners[extreme])) or parameters.layout.names
+    values = parameters.constrained(x)
+    pieces = parameters.layout.slices()
+    ends = listing([f"{name} (reached {_short(values[pieces[name]])})" for name in names])
+    message = f"The likelihood grows without bound as {ends} {'goes' if len(names) == 1 else 'go'} to the limit."
+    remedy = (
+        "Often a scale runs to zero because the model fits one or all observations exactly, or a term has the wrong "
+        f"sign. Constrain it (fix={{{names[0]!r}: ...}}), keep its prior (keep_priors=[{names[0]!r}]), or start "
+        "elsewhere (initvals=)."
+    )
+    return Finding("unbounded", tuple(names), message, {"value": float(np.max(np.abs(x)))}, remedy)
+
+
+def _short(values: np.ndarray) -> str:
+    extreme = values[np.argmax(np.abs(np.log(np.maximum(np.abs(values), 1e-300))))]
+    return f"{extreme:.3g}"
+
+
+def unbounded_elsewhere(variables: tuple[str, ...]) -> Finding:
+    """Another start found an infinite likelihood."""
+    message = (
+        f"Elsewhere the likelihood grows without bound (along {listing(variables)}). That is no estimate: this is the "
+        f"best interior maximum that was found."
+    )
+    return Finding("unbounded_elsewhere", variables, message)
+
+
+def singular(parameters: Parameters, directions: Sequence[np.ndarray]) -> Finding:
+    """A strict maximum without curvature."""
+    labels = coordinates(parameters)
+    variables = [label for label, row in zip(labels, np.abs(np.stack(directions, axis=1)), strict=True) if row.max() > 0]
+    message = (
+        f"The maximum is unique, but the likelihood has no curvature there along "
+        f"{'; '.join(direction_text(labels, d) for d in directions[:3])}: the information matrix is singular."
+    )
+    remedy = "Standard errors and Wald intervals do not exist here; use the likelihood itself, or reparametrize."
+    return Finding("singular_information", tuple(variables), message, {}, remedy)
+
+
+def support_edge(parameters: Parameters, x: np.ndarray, uphill: np.ndarray) -> Finding:
+    """The support of the data depends on a parameter."""
+    variables = moved_by(parameters, x, uphill[:, None])
+    values = dict(zip(parameters.layout.labels, parameters.constrained(x), strict=True))
+    ends = listing([f"{label} = {values[label]:.8g}" for label in variables])
+    message = (
+        f"The maximum is where the range of possible data ends: beyond {ends} some observation becomes impossible, and "
+        f"up to there the likelihood rises."
+    )
+    remedy = "The estimate is the maximum; standard errors and χ² limits do not apply to it, and are withheld."
+    return Finding("support", tuple(variables), message, {}, remedy)
+
+
+def kink(parameters: Parameters, x: np.ndarray, uphill: np.ndarray) -> Finding:
+    """The likelihood is not smooth at its maximum."""
+    variables = moved_by(parameters, x, uphill[:, None])
+    message = f"The likelihood has a kink or a jump at the best point found, in {listing(variables)}."
+    remedy = "Its curvature says nothing about the uncertainty: standard errors are withheld."
+    return Finding("kink", tuple(variables), message, {}, remedy)
+
+
+def saddle(parameters: Parameters, optimum: Optimum) -> Finding:
+    """Stationary, but not a maximum."""
+    labels = coordinates(parameters)
+    text = direction_text(labels, optimum.eigen.direction(0))
+    message = f"The search ended at a point that is stationary but no maximum: the likelihood curves upwards along {text}."
+    return Finding("saddle", tuple(parameters.layout.names), message, {}, "Start elsewhere: initvals=, or more starts=.")
+
+
+def not_converged(parameters: Parameters, optimum: Optimum) -> Finding:
+    """The search ended on a slope."""
+    steep = np.argsort(-np.abs(optimum.eigen.rotate(optimum.gradient)))[:3]
+    labels = coordinates(parameters)
+    weights = np.abs(optimum.eigen.vectors[:, steep[0]])
+    variables = [labels[k] for k in np.flatnonzero(weights > 0.3 * weights.max())]
+    message = (
+        f"The search ended before a maximum ({optimum.stop}); about {optimum.decrement:.3g} of log-likelihood may be left, "
+        f"mostly along {listing(variables)}."
+    )
+    remedy = "Try other starting values (initvals=), more starts (starts=20), or rescale the data."
+    return Finding("not_converged", tuple(variables), message, {"decrement": optimum.decrement}, remedy)
+
+
+def not_finite(parameters: Parameters, optimum: Optimum) -> Finding:
+    """No finite value at the start."""
+    names = parameters.layout.names
+    message = "The log-likelihood or its derivatives are not finite at the starting point."
+    remedy = f"Give starting values at which the data are possible: initvals={{{names[0]!r}: ...}}." if names else ""
+    return Finding("not_finite", tuple(names), message, {}, remedy)
