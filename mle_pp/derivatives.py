@@ -42,6 +42,11 @@ def central_differences(function: Callable[[np.ndarray], np.ndarray], x: np.ndar
     return np.stack(columns, axis=-1)
 
 
+def _by_seed(result: np.ndarray, seeds: int) -> np.ndarray:
+    """One row a seed, also where the result does not depend on the seed, and so was not vectorized."""
+    return np.broadcast_to(result, (seeds, result.shape[-1]))
+
+
 class Hessian:
     """The Hessian of a scalar graph, and its products with vectors.
 
@@ -106,7 +111,7 @@ class Hessian:
             with backends.without_c_compiler():
                 matrix = vectorize_graph(self._product, {self._seed: seeds})
             self._functions["matrix"] = backends.build([self._x, seeds], [matrix], self._backend)
-        return self._functions["matrix"](x, np.eye(x.size))[0]
+        return _by_seed(self._functions["matrix"](x, np.eye(x.size))[0], x.size)
 
 
 class Jacobian:
@@ -127,7 +132,7 @@ class Jacobian:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         if self._function is not None:
             try:
-                return np.atleast_2d(self._function(x, np.eye(x.size))[0]).T
+                return _by_seed(self._function(x, np.eye(x.size))[0], x.size).T
             except _NO_DERIVATIVE:
                 self._function = None
         return central_differences(lambda z: self._value(z)[0], x)

@@ -9,7 +9,6 @@ curvature; rising is a better point, from which the search goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
@@ -17,7 +16,6 @@ from functools import cached_property
 import numpy as np
 
 from mle_pp import report
-from mle_pp.information import limits
 from mle_pp.linalg import ScaledEigen, complement, curvature_scale, sparse_directions
 from mle_pp.objective import Objective
 from mle_pp.optimize import Optimum, Stop, maximize
@@ -54,15 +52,6 @@ class Diagnosis:
     drift: np.ndarray
     lost: np.ndarray
     basis: np.ndarray
-
-    @property
-    def away(self) -> np.ndarray:
-        """Everything without a standard error."""
-        return np.hstack([self.null, self.drift, self.lost])
-
-    def limits(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Values of named quantities: NaN where not identified, the limit where one is approached."""
-        return limits(function, self.optimum.x, self.null, self.drift, self.lost)
 
     def with_unbounded_elsewhere(self, other: Diagnosis) -> Diagnosis:
         """The same, with the finding that another start ran into an unbounded likelihood."""
@@ -132,12 +121,15 @@ class _Case:
         self.noise = self.noise_at(self.x)
 
     def noise_at(self, x: np.ndarray) -> float:
-        """Differences of the function that mean nothing: rounding, measured at points that differ by rounding."""
+        """Differences of the function that mean nothing: rounding, seen in second differences over tiny steps."""
         rng = np.random.default_rng(1)
-        near = [self.objective.value(x + 1e-10 * rng.normal(size=x.size) * np.abs(self.unit)) for _ in range(4)]
         value = self.objective.value(x)
-        spread = np.max(np.abs(np.array(near) - value)) if np.all(np.isfinite(near)) else 0.0
-        return float(max(1e-10 * max(1.0, abs(value)), 20 * spread))
+        spread = [0.0]
+        for _ in range(3):
+            step = 1e-10 * rng.normal(size=x.size) * np.maximum(np.abs(x), self.objective.units)
+            second = self.objective.value(x + step) + self.objective.value(x - step) - 2 * value
+            spread.append(abs(second) if np.isfinite(second) else 0.0)
+        return float(max(1e-10 * max(1.0, abs(value)), 20 * max(spread)))
 
     @cached_property
     def is_stationary(self) -> bool:
@@ -145,17 +137,27 @@ class _Case:
         return self.optimum.decrement < max(self.noise, 1e-9)
 
     def is_regular(self, k: int) -> bool:
-        """Whether the function falls along an eigen-direction as its curvature says."""
+        """Whether the function falls along an eigen-direction as its curvature says.
+
+        In a curved valley it falls faster along the straight line; there the valley itself is followed.
+        """
         curvature = self.eigen.values[k]
         if curvature <= 0:
             return False
         error = self.eigen.direction(k) / np.sqrt(curvature)
+        return self._falls_as_expected(error, on_ridge=False) or (
+            curvature < 1e-4 and self._falls_as_expected(error, on_ridge=True)
+        )
+
+    def _falls_as_expected(self, error: np.ndarray, on_ridge: bool) -> bool:
+        """Whether t standard errors cost about ½ t², both ways, for some t at which that is visible."""
         t = 1.0
         while 0.5 * t**2 > 20 * self.noise:
-            sides = [self.value - self.objective.value(self.x + sign * t * error) for sign in (1, -1)]
-            if all(0.2 * t**2 < fall < 1.5 * t**2 for fall in sides):
+            ends = [self.x + sign * t * error for sign in (1, -1)]
+            values = [self._back_to_ridge(x, error)[1] if on_ridge else self.objective.value(x) for x in ends]
+            if all(0.2 * t**2 < self.value - value < 1.5 * t**2 for value in values):
                 return True
-            t /= 4
+            t /= 4 if not on_ridge else 16
         return False
 
     @cached_property
@@ -186,16 +188,27 @@ class _Case:
                 trial, value = self._back_to_ridge(trial, direction)
                 if not value >= self.value - noise:
                     return replace(here, side=_Side.RISES if risen else _Side.FALLS)
+            if self.noise_at(trial) > max(2 * self.noise, 1e-6 * max(1.0, abs(self.value))):
+                if self._is_outward(trial):
+                    # Far out the function is rounding errors only (the gamma functions of a Student t, say)
+                    return replace(here, side=_Side.RISES if risen else here.side)
+                here = replace(here, x=trial)
+                continue
             risen = risen or value > self.value + noise
             here = _Walk(_Side.LEVEL, trial, value)
         return replace(here, side=_Side.RISES) if risen else here
+
+    def _is_outward(self, x: np.ndarray) -> bool:
+        """Farther into the extremes of the transformed scales than the point under examination."""
+        inner = self.objective.units > 0
+        return bool(np.linalg.norm(x[inner]) > np.linalg.norm(self.x[inner]))
 
     def _back_to_ridge(self, x: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, float]:
         basis = self.basis_without(direction[:, None])
         if basis.shape[1] == 0:
             return x, self.objective.value(x)
         plane = _Slice(self.objective, x, basis)
-        found = newton(plane, np.zeros(plane.size))
+        found = newton(plane, np.zeros(plane.size), max_iterations=50)
         return plane.point(found.x), found.value
 
 
@@ -255,7 +268,7 @@ def _extreme(case: _Case) -> np.ndarray:
 
 def _runs_away(case: _Case) -> bool:
     """The search left every reasonable range while the function was still rising."""
-    rises = case.optimum.stop is Stop.FAR or not case.is_stationary
+    rises = case.optimum.stop is Stop.FAR or case.optimum.decrement > 1e-3
     return rises and (bool(_extreme(case).any()) or case.value > 1e30)
 
 
@@ -274,8 +287,8 @@ def _explore(case: _Case, parameters: Parameters) -> tuple[Diagnosis | None, np.
         if sides == {_Side.LEVEL}:
             null.append(direction)
         elif _Side.LEVEL in sides:
-            level = ahead if ahead.side is _Side.LEVEL else back
-            return _at_limit(case, parameters, level, null), None
+            outward = direction if ahead.side is _Side.LEVEL else -direction
+            return _at_limit(case, parameters, _cleaned(case, outward), null), None
         elif case.is_stationary or _Side.ENDS in sides:
             degenerate.append(direction)
     if not case.is_stationary:
@@ -311,6 +324,13 @@ def _flat(case: _Case, parameters: Parameters, null: list[np.ndarray]) -> Diagno
     return Diagnosis(verdict, case.optimum, directions, none, none, case.basis_without(directions))
 
 
+def _cleaned(case: _Case, direction: np.ndarray) -> _Walk:
+    """The walk along the direction, without its smallest components where these are only rounding."""
+    main = np.where(np.abs(direction) > 1e-2 * case.unit, direction, 0.0)
+    walk = case.walk(main)
+    return walk if walk.side is _Side.LEVEL else case.walk(direction)
+
+
 def _at_limit(case: _Case, parameters: Parameters, walk: _Walk, null: list[np.ndarray]) -> Diagnosis:
     """A supremum that is approached along the walk; whatever has no effect any more out there is lost with it."""
     objective = case.objective
@@ -328,9 +348,9 @@ def _at_limit(case: _Case, parameters: Parameters, walk: _Walk, null: list[np.nd
         known = sparse_directions(known)
         findings.append(report.not_identified(parameters, case.x, known))
         lost = np.zeros((case.x.size, 0))
-    status, finding = report.at_limit(parameters, walk.x, drift, lost, objective.value(walk.x))
-    findings.append(finding)
     basis = case.basis_without(np.hstack([known, drift, lost]))
+    status, finding = report.at_limit(parameters, walk.x, drift, lost, basis, value)
+    findings.append(finding)
     verdict = Verdict(Status.NOT_IDENTIFIED if null else status, tuple(findings))
     return Diagnosis(verdict, optimum, known, drift, lost, basis)
 

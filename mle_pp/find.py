@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from mle_pp.checks import check_data, check_model
 from mle_pp.diagnose import Diagnosis, diagnose
 from mle_pp.errors import EstimationError, ModelError, VerdictWarning
 from mle_pp.estimate import Estimate, kind_of
-from mle_pp.information import scales_at
+from mle_pp.information import limits, scales_at, slides, travel
 from mle_pp.objective import ModelObjective
-from mle_pp.optimize import Run, check_method, run_starts
+from mle_pp.optimize import Run, Stop, check_method, run_starts
 from mle_pp.roles import RoleKind, Roles, resolve_model, roles
 from mle_pp.verdict import Status
 
@@ -165,9 +165,12 @@ def _find(
     check_data(model)
     objective = ModelObjective(model, found, fix, initvals, backend)
     _log.debug("maximizing over %d parameters, %s backend", objective.size, objective.backend)
-    runs = run_starts(objective, objective.parameters.initial, starts, seed, method)
-    diagnosis, reached = _judge(objective, runs)
-    estimate = _assemble(model, found, objective, runs, reached, diagnosis)
+    # Overflow and NaN on the way are answered by stepping back, not by warnings
+    with np.errstate(all="ignore"):
+        parameters = objective.parameters
+        runs = run_starts(objective, parameters.initial, parameters.default, starts, seed, method)
+        diagnosis, reached = _judge(objective, runs)
+        estimate = _assemble(model, found, objective, runs, reached, diagnosis)
     verdict = estimate.verdict
     if verdict.status.is_failure and on_failure == "raise":
         raise EstimationError(verdict.message, estimate)
@@ -215,9 +218,9 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
         if not diagnoses[-1].verdict.status.is_failure:
             break
     chosen = next((d for d in diagnoses if not d.verdict.status.is_failure), diagnoses[0])
-    unbounded = [d for d in diagnoses if d.verdict.status is Status.UNBOUNDED]
-    if chosen is not diagnoses[0] and unbounded:
-        chosen = chosen.with_unbounded_elsewhere(unbounded[0])
+    ran_away = [optima[k].optimum for k in order if optima[k].optimum.stop is Stop.FAR]
+    if ran_away and not chosen.verdict.status.is_failure:
+        chosen = chosen.with_unbounded_elsewhere(diagnose(objective, objective.parameters, ran_away[0]))
     return chosen, [order.index(k) for k in reached]
 
 
@@ -255,11 +258,12 @@ def _assemble(
 ) -> Estimate:
     parameters, x = objective.parameters, diagnosis.optimum.x
     status = diagnosis.verdict.status
+    scales = scales_at(parameters, x, diagnosis.null, diagnosis.drift, diagnosis.lost, diagnosis.basis)
     return Estimate(
         model=model,
         roles=found,
-        params=parameters.layout.dataset(diagnosis.limits(parameters.constrained)),
-        derived=parameters.derived_layout.dataset(diagnosis.limits(parameters.derived)),
+        params=parameters.layout.dataset(_values(parameters.constrained, diagnosis, scales.jacobian)),
+        derived=parameters.derived_layout.dataset(_values(parameters.derived, diagnosis, scales.derived_jacobian)),
         loglik=np.nan if status.is_failure else objective.loglik(x),
         n_obs=objective.rows,
         n_params=objective.size - diagnosis.null.shape[1],
@@ -269,8 +273,18 @@ def _assemble(
         _objective=objective,
         _optimum=diagnosis.optimum,
         _basis=diagnosis.basis,
-        _scales=scales_at(parameters, x, diagnosis.away),
+        _scales=scales,
     )
+
+
+def _values(
+    function: Callable[[np.ndarray], np.ndarray], diagnosis: Diagnosis, jacobian: np.ndarray
+) -> np.ndarray:
+    """Values of named quantities: the limit where one is approached, NaN where any value would do."""
+    x = diagnosis.optimum.x
+    values = limits(function, x, diagnosis.drift)
+    undetermined = slides(jacobian, diagnosis.null) | ((travel(function, x, diagnosis.lost) > 0) & np.isfinite(values))
+    return np.where(undetermined, np.nan, values)
 
 
 def _table(objective: ModelObjective, runs: list[Run], reached: list[int]) -> pd.DataFrame:

@@ -133,10 +133,6 @@ class FlattenedRV(MeasurableOp, RNGConsumerOp, OpFromGraph):
         """Nothing: the variable prints as ``Flat()``."""
         return ()
 
-    def do_constant_folding(self, fgraph: Any, node: Apply) -> bool:
-        """Never: folding would draw."""
-        return False
-
 
 def _undrawable(variable: Variable) -> Variable:
     """`variable`, but an error when its value is asked for; its shape can be had."""
@@ -156,7 +152,7 @@ def _flattened_logprob(op: FlattenedRV, values: Sequence[Variable], *inputs: Var
 
 
 def _zeros_of(logp: Variable) -> Variable:
-    # Built from the shape alone: zeros_like(logp) or 0 * logp have derivatives through logp, which may be NaN
+    # Of the shape alone, as far as possible the static one: the density of the prior is neither computed nor derived
     tensor = pt.as_tensor(logp, allow_xtensor_conversion=True)
     shape = [tensor.shape[axis] if length is None else length for axis, length in enumerate(tensor.type.shape)]
     return logp.type.filter_variable(pt.zeros(shape, dtype=tensor.dtype))
@@ -202,35 +198,13 @@ def _flatten_node(
 ) -> dict[Variable, Variable]:
     """Copies of the random variables that `node` makes, without prior where they are in `flattened`."""
     outputs = [out for out in node.outputs if out in rvs]
-    inputs = _inputs(node, rvs)
-    # Constants stay in the original graph, for static shapes are read from them; as inputs they serve transforms only
-    dummies = [variable.type() for variable in inputs]
-    replaced = {v: dummy for v, dummy in zip(inputs, dummies, strict=True) if not isinstance(v, Constant)}
-    inner = graph_replace(outputs, replaced, strict=False)
+    dummies = [variable.type() for variable in node.inputs]
+    inner = graph_replace(outputs, dict(zip(node.inputs, dummies, strict=True)), strict=False)
     op = FlattenedRV(dummies, inner, [out in flattened for out in outputs])
-    new = dict(zip(outputs, op.make_node(*(copies[variable] for variable in inputs)).outputs, strict=False))
+    new = dict(zip(outputs, op.make_node(*(copies[variable] for variable in node.inputs)).outputs, strict=False))
     for out in outputs:
         new[out].name = out.name
     return new
-
-
-def _inputs(node: Apply, rvs: set[Variable]) -> list[Variable]:
-    """What the random variables of `node` are made of.
-
-    These are the inputs of a random operation, in its order, for transforms are called with them. Where another
-    operation comes after the random one (a transposition in `pymc.dims`), they are what that one is made of: random
-    variables that are not the model's must not be visible from outside.
-    """
-    if isinstance(node.op, MeasurableOp):
-        return list(node.inputs)
-    inputs: list[Variable] = []
-    for variable in node.inputs:
-        hidden = any(
-            v.owner is not None and isinstance(v.owner.op, MeasurableOp) and v not in rvs
-            for v in ancestors([variable], blockers=rvs)
-        )
-        inputs += _inputs(variable.owner, rvs) if hidden else [variable]
-    return list(dict.fromkeys(inputs))
 
 
 def _rebuild(model: BaseModel, copies: dict[Variable, Variable]) -> pm.Model:

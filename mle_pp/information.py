@@ -53,41 +53,79 @@ def transformed(covariance: np.ndarray, jacobian: np.ndarray, withheld: np.ndarr
     return result
 
 
-def scales_at(parameters: Parameters, x: np.ndarray, away: np.ndarray) -> Scales:
-    """The derivatives at `x`; a scalar that changes along one of the columns of `away` is withheld."""
-    values, derived = parameters.constrained(x), parameters.derived(x)
-    withheld = np.zeros(values.size, dtype=bool)
-    withheld_derived = np.zeros(derived.size, dtype=bool)
-    for direction in away.T:
-        # Back from a limit, where derivatives have vanished, the dependence shows.
-        for factor in (-0.1, -1.0, -10.0):
-            other = x + factor * direction
-            withheld |= differ(values, parameters.constrained(other))
-            withheld_derived |= differ(derived, parameters.derived(other))
-    return Scales(parameters.jacobian(x), parameters.derived_jacobian(x), withheld, withheld_derived)
+def scales_at(
+    parameters: Parameters, x: np.ndarray, null: np.ndarray, drift: np.ndarray, lost: np.ndarray, basis: np.ndarray
+) -> Scales:
+    """The derivatives at `x`, and which scalars have no standard error.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    x : ndarray, shape (size,)
+    null, drift, lost, basis : ndarray, shape (size, k)
+        As in `Diagnosis`.
+    """
+
+    def withheld(function: Callable[[np.ndarray], np.ndarray], jacobian: np.ndarray) -> np.ndarray:
+        pinned = pinned_at_limit(function, jacobian, x, drift, basis)
+        return slides(jacobian, null) | pinned | (travel(function, x, lost) > 0)
+
+    jacobian, derived = parameters.jacobian(x), parameters.derived_jacobian(x)
+    return Scales(
+        jacobian, derived, withheld(parameters.constrained, jacobian), withheld(parameters.derived, derived)
+    )
 
 
-def limits(
+def slides(jacobian: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Which quantities change, to first order, along any of the directions; to second order a curved ridge does, too."""
+    with np.errstate(all="ignore"):
+        change = np.abs(jacobian @ directions)
+        whole = np.abs(jacobian) @ np.abs(directions)
+        return np.any(change > 1e-5 * whole, axis=1)
+
+
+def travel(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """How far quantities come along any of the directions; zero where they do not change.
+
+    Looked for far back, too, for at a limit derivatives have vanished.
+    """
+    values = function(x)
+    most = np.zeros(values.size)
+    for direction in directions.T:
+        for factor in (0.1, -0.1, -1.0, -10.0, -100.0):
+            other = function(x + factor * direction)
+            change = np.where(differ(values, other), np.abs(other - values), 0.0)
+            most = np.fmax(most, np.where(np.isnan(change), np.inf, change))
+    return most
+
+
+def pinned_at_limit(
     function: Callable[[np.ndarray], np.ndarray],
+    jacobian: np.ndarray,
     x: np.ndarray,
-    null: np.ndarray,
     drift: np.ndarray,
-    lost: np.ndarray,
+    basis: np.ndarray,
 ) -> np.ndarray:
-    """Values of `function` at the limit along `drift`; NaN where it changes along `null` or `lost`."""
+    """Which quantities are infinite at the limit along `drift`, or do not depend on anything else there.
+
+    The share of an empty category is pinned at zero; those of the others, which its way to zero moves too, are not.
+    """
+    if drift.shape[1] == 0:
+        return np.zeros(len(jacobian), dtype=bool)
+    with np.errstate(all="ignore"):
+        free = np.linalg.norm(jacobian @ basis, axis=1)
+        way = travel(function, x, drift)
+        return np.isinf(limits(function, x, drift)) | ((way > 0) & ~(free > 1e-6 * np.minimum(way, 1e100)))
+
+
+def limits(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, drift: np.ndarray) -> np.ndarray:
+    """Values of quantities at the limit along the directions `drift`, finite or not."""
     values = np.array(function(x), dtype=float)
     total = drift.sum(axis=1)
-    if drift.size:
-        near, far = function(x + 300 * total), function(x + 600 * total)
-        grows = np.abs(far) > 1.5 * np.abs(near)
-        grows &= np.abs(near) > np.abs(values)
-        ends = np.where(grows, np.copysign(np.inf, far), np.where(np.abs(far) < 1e-90, 0.0, far))
-        moves = differ(values, near) | differ(values, function(x - 3 * total))
-        values = np.where(moves & ~np.isnan(ends), ends, values)
-    for direction in np.hstack([null, lost]).T:
-        changed = differ(function(x), function(x + 0.1 * direction))
-        values = np.where(changed & np.isfinite(values), np.nan, values)
-    return values
+    near, far = function(x + 300 * total), function(x + 600 * total)
+    grows = (np.abs(far) > 1.5 * np.abs(near)) & (np.abs(near) > np.abs(values))
+    ends = np.where(grows, np.copysign(np.inf, far), np.where(np.abs(far) < 1e-90, 0.0, far))
+    return np.where((travel(function, x, drift) > 0) & ~np.isnan(ends), ends, values)
 
 
 def differ(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -67,6 +67,8 @@ class ModelObjective:
         The map between vectors and the model's variables.
     backend : str
         The backend in use.
+    data : dict of str to array
+        The observed variables' values and those of the `pm.Data` containers, as they were at the time of the fit.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class ModelObjective:
             graphs = backends.simplify(
                 [backends.as_tensor(graph) for graph in self.parameters.replace([*terms, *priors])]
             )
+        self.data = {**observed_data(model), **constant_data(model)}
         self.names = [variable.name for variable in likelihood]
         self._terms, self._priors = graphs[: len(terms)], graphs[len(terms) :]
         self.rows = _rows(model)

@@ -79,14 +79,16 @@ class Parameters:
     ----------
     x : TensorVariable
         The symbolic vector.
-    initial : ndarray, shape (size,)
-        The model's own initial point, with `initvals` put in.
+    initial, default : ndarray, shape (size,)
+        The model's own initial point, with and without `initvals` put in.
     transformed : ndarray of bool, shape (size,)
         Which entries are on another scale than the user's.
     layout, derived_layout : Layout
         Labels of the constrained scalars, and of the `Deterministic`s.
     unconstrained : Layout
         Labels of the vector's own entries (``sigma_log__``).
+    fixed : dict of str to ndarray
+        Constrained values of the variables that are held.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Parameters:
             unconstrained = self._forward(constrained, set(initvals) | set(fixed))
             self._estimated = [free for free in self._free if free.name in set(estimated)]
             self._substitutions = self._substitute(unconstrained, constrained)
+        self.fixed = {name: constrained[name] for name in fixed}
         dims, coords = model.named_vars_to_dims, model.coords
         estimated_names = [free.name for free in self._estimated]
         self.layout = make_layout({n: constrained[n].shape for n in estimated_names}, dims, coords)
@@ -119,6 +122,8 @@ class Parameters:
             coords,
         )
         self.initial = np.concatenate([np.zeros(0), *(np.ravel(unconstrained[n]) for n in estimated_names)])
+        own = self._forward(self._start({}, fixed), set(fixed)) if initvals else unconstrained
+        self.default = np.concatenate([np.zeros(0), *(np.ravel(own[n]) for n in estimated_names)])
         moved = [np.full(np.size(unconstrained[f.name]), f.name not in same) for f in self._estimated]
         self.transformed = np.concatenate([np.zeros(0, dtype=bool), *moved])
         self.transforms = {f.name: f.transform if f.added is None else f.added for f in self._estimated}

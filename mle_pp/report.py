@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mle_pp.information import differ, limits
+from mle_pp.information import limits, pinned_at_limit, slides, travel
 from mle_pp.optimize import Optimum
 from mle_pp.parameters import Parameters
 from mle_pp.verdict import Finding, Status
@@ -27,14 +27,9 @@ def coordinates(parameters: Parameters) -> list[str]:
     return labels
 
 
-def moved_by(parameters: Parameters, x: np.ndarray, directions: np.ndarray) -> list[str]:
-    """Labels of the constrained scalars that change along any of the directions."""
-    values = parameters.constrained(x)
-    changed = np.zeros(values.size, dtype=bool)
-    for direction in directions.T:
-        changed |= differ(values, parameters.constrained(x - 3 * direction))
-        changed |= differ(values, parameters.constrained(x + 0.1 * direction))
-    return [label for label, hit in zip(parameters.layout.labels, changed, strict=True) if hit]
+def marked(parameters: Parameters, marks: np.ndarray) -> list[str]:
+    """Labels of the constrained scalars that are marked."""
+    return [label for label, mark in zip(parameters.layout.labels, marks, strict=True) if mark]
 
 
 def names_of(parameters: Parameters, labels: Sequence[str]) -> list[str]:
@@ -68,7 +63,7 @@ def not_identified(parameters: Parameters, x: np.ndarray, directions: np.ndarray
     """Directions along which the likelihood is flat."""
     labels = coordinates(parameters)
     texts = [direction_text(labels, direction) for direction in directions.T]
-    variables = moved_by(parameters, x, directions)
+    variables = marked(parameters, slides(parameters.jacobian(x), directions))
     names = names_of(parameters, variables)
     unused = [
         label for label, row in zip(labels, np.abs(directions), strict=True) if row.max() > 0
@@ -94,18 +89,22 @@ def not_identified(parameters: Parameters, x: np.ndarray, directions: np.ndarray
 
 
 def at_limit(
-    parameters: Parameters, x: np.ndarray, drift: np.ndarray, lost: np.ndarray, value: float
+    parameters: Parameters,
+    x: np.ndarray,
+    drift: np.ndarray,
+    lost: np.ndarray,
+    basis: np.ndarray,
+    value: float,
 ) -> tuple[Status, Finding]:
     """A supremum at infinity, or a maximum on the edge of the parameter space."""
-    none = np.zeros((x.size, 0))
-    ends = limits(parameters.constrained, x, none, drift, none)
+    ends = limits(parameters.constrained, x, drift)
     labels = parameters.layout.labels
-    moved = moved_by(parameters, x, drift)
-    where = {label: float(ends[labels.index(label)]) for label in moved}
+    pinned = pinned_at_limit(parameters.constrained, parameters.jacobian(x), x, drift, basis)
+    where = {label: float(ends[labels.index(label)]) for label in marked(parameters, pinned)}
     infinite = {label: end for label, end in where.items() if np.isinf(end)}
     evidence = {"limit": where, "supremum": value}
     names = names_of(parameters, list(infinite or where))
-    also = [label for label in moved_by(parameters, x, lost) if label not in where] if lost.size else []
+    also = [label for label in marked(parameters, travel(parameters.constrained, x, lost) > 0) if label not in where]
     lost_too = f" In that limit {listing(also)} no longer matter{'s' if len(also) == 1 else ''}." if also else ""
     if infinite:
         arrows = listing([f"{label} → {'+' if end > 0 else '−'}∞" for label, end in infinite.items()])
@@ -187,7 +186,7 @@ def singular(parameters: Parameters, directions: Sequence[np.ndarray]) -> Findin
 
 def support_edge(parameters: Parameters, x: np.ndarray, uphill: np.ndarray) -> Finding:
     """The support of the data depends on a parameter."""
-    variables = moved_by(parameters, x, uphill[:, None])
+    variables = marked(parameters, slides(parameters.jacobian(x), uphill[:, None]))
     values = dict(zip(parameters.layout.labels, parameters.constrained(x), strict=True))
     ends = listing([f"{label} = {values[label]:.8g}" for label in variables])
     message = (
@@ -200,7 +199,7 @@ def support_edge(parameters: Parameters, x: np.ndarray, uphill: np.ndarray) -> F
 
 def kink(parameters: Parameters, x: np.ndarray, uphill: np.ndarray) -> Finding:
     """The likelihood is not smooth at its maximum."""
-    variables = moved_by(parameters, x, uphill[:, None])
+    variables = marked(parameters, slides(parameters.jacobian(x), uphill[:, None]))
     message = f"The likelihood has a kink or a jump at the best point found, in {listing(variables)}."
     remedy = "Its curvature says nothing about the uncertainty: standard errors are withheld."
     return Finding("kink", tuple(variables), message, {}, remedy)

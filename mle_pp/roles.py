@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 from pymc.distributions.distribution import SymbolicRandomVariable
+from pytensor.compile.builders import infer_shape
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors, toposort, walk
 from pytensor.tensor.random.op import RandomVariable
@@ -219,7 +220,8 @@ def _size(model: pm.Model, rv: Variable) -> int:
     shape = rv.type.shape
     if None in shape:
         with backends.without_c_compiler():
-            shape = backends.build([], backends.simplify([backends.as_tensor(rv).shape]))()[0]
+            [lengths] = infer_shape([rv], (), ())
+            shape = [int(length) for length in backends.build([], backends.simplify(list(lengths)))()]
     return int(np.prod(shape, dtype=int))
 
 

@@ -42,12 +42,15 @@ METHODS = {
 
 
 def suitable(objective: Objective) -> list[str]:
-    """The methods that can be used, in the order they are tried."""
-    return [
+    """The methods that can be used, in the order they are tried: without Hessians only where these are too large."""
+    exact = [
         name
         for name, method in METHODS.items()
-        if objective.size <= method.largest and ("information" not in method.needs or objective.has_information)
+        if method.needs
+        and objective.size <= method.largest
+        and ("information" not in method.needs or objective.has_information)
     ]
+    return exact or ["quasi-newton"]
 
 
 def maximize(objective: Objective, start: np.ndarray, method: str = "auto") -> Optimum:
@@ -63,8 +66,7 @@ def maximize(objective: Objective, start: np.ndarray, method: str = "auto") -> O
             best = found
         if found.stop == Stop.SMALL_DECREMENT or not np.isfinite(found.value):
             break
-    if best is None:
-        raise ValueError(f"No method takes {objective.size} parameters.")
+    assert best is not None
     return replace(best, method=" / ".join(tried))
 
 

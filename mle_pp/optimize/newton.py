@@ -24,7 +24,10 @@ from mle_pp.optimize.optimum import FLAT, Optimum, Stop, newton_decrement
 
 MAX_ITERATIONS = 1000
 _TINY_DECREMENT = 1e-24
+_PATIENCE = 150
 _FAR = 1e100
+# In log-units: a scale of e⁻²⁰⁰ is a likelihood without bound, not an estimate.
+_FAR_LOG = 200.0
 
 
 @dataclass
@@ -90,26 +93,37 @@ def trust_region_step(gradient: np.ndarray, curvature: np.ndarray, radius: float
         rest = np.sqrt(max(radius**2 - float(step @ step) + step[k] ** 2, 0.0))
         step[k] = -np.copysign(rest, gradient[k])
         return step
-    high = start + float(np.linalg.norm(gradient)) / radius
-    shift = brentq(lambda s: 1 / radius - 1 / length(s), low, max(high, low * (1 + 1e-12)), rtol=1e-10, maxiter=200)
+    high = max(start + float(np.linalg.norm(gradient)) / radius, 2 * low)
+    while length(high) > radius:
+        high *= 2
+    shift = brentq(lambda s: radius / length(s) - 1, low, high, rtol=1e-10, maxiter=200)
     return -gradient / (curvature + shift)
 
 
-def newton(objective: Objective, start: np.ndarray) -> Optimum:
+def newton(objective: Objective, start: np.ndarray, max_iterations: int = MAX_ITERATIONS) -> Optimum:
     """Maximize with the exact Hessian."""
-    return _trust_region(objective, start, "newton", lambda point: point.hessian)
+    return _trust_region(objective, start, "newton", lambda point: point.hessian, max_iterations)
 
 
 def scoring(objective: Objective, start: np.ndarray) -> Optimum:
     """Maximize with the Fisher information; near the maximum, where the Hessian is better, continue with that."""
-    first = _trust_region(objective, start, "scoring", lambda point: objective.information(point.x))
+    first = _trust_region(objective, start, "scoring", lambda point: objective.information(point.x), MAX_ITERATIONS)
     if not np.isfinite(first.value):
         return first
     return first.followed_by(newton(objective, first.x))
 
 
+def _has_collapsed(objective: Objective, start: np.ndarray, x: np.ndarray) -> bool:
+    """A scale has shrunk or grown by many orders of magnitude."""
+    return bool(np.any((np.abs(x - start) > 10) & (objective.units > 0)))
+
+
 def _trust_region(
-    objective: Objective, start: np.ndarray, name: str, curvature: Callable[[_Point], np.ndarray]
+    objective: Objective,
+    start: np.ndarray,
+    name: str,
+    curvature: Callable[[_Point], np.ndarray],
+    max_iterations: int,
 ) -> Optimum:
     """Iterate until the quadratic model promises nothing more."""
     point = _Point.at(objective, np.asarray(start, dtype=float))
@@ -119,7 +133,7 @@ def _trust_region(
     radius, stop, walled, evaluations = 1.0, Stop.ITERATIONS, False, 1
     step = np.zeros_like(point.x)
     iteration = 0
-    for iteration in range(1, MAX_ITERATIONS + 1):
+    for iteration in range(1, max_iterations + 1):
         if point.decrement < _TINY_DECREMENT and point.is_convex:
             stop = Stop.SMALL_DECREMENT
             break
@@ -152,9 +166,13 @@ def _trust_region(
                 walled, radius = True, 0.25 * length
                 continue
             point = new
-            if -point.value > _FAR or np.abs(point.x).max() > _FAR:
+            far = np.where(objective.units > 0, _FAR_LOG, _FAR)
+            if -point.value > _FAR or np.any(np.abs(point.x) > far):
                 stop = Stop.FAR
                 break
+        if iteration >= _PATIENCE and point.decrement > 1e3 and _has_collapsed(objective, start, point.x):
+            stop = Stop.FAR
+            break
         if radius < 1e-15 * max(1.0, float(np.linalg.norm(scale * point.x))):
             stop = Stop.WALL if walled else Stop.NO_PROGRESS
             break

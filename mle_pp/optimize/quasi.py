@@ -22,7 +22,7 @@ def quasi_newton(objective: Objective, start: np.ndarray) -> Optimum:
         negative,
         first.x,
         jac=True,
-        hessp=lambda x, v: -objective.product(x, v),
+        hessp=lambda x, v: np.nan_to_num(-objective.product(x, v)),
         method="trust-ncg",
         options={"gtol": 1e-10 * max(1.0, abs(first.fun)), "maxiter": 200},
     )

@@ -26,14 +26,20 @@ class Run:
 
 
 def run_starts(
-    objective: Objective, initial: np.ndarray, starts: int | str, seed: int | None | np.random.Generator, method: str
+    objective: Objective,
+    initial: np.ndarray,
+    default: np.ndarray,
+    starts: int | str,
+    seed: int | None | np.random.Generator,
+    method: str,
 ) -> list[Run]:
     """Maximize from several points.
 
     Parameters
     ----------
     objective : Objective
-    initial : ndarray, shape (size,)
+    initial, default : ndarray, shape (size,)
+        The first start, as the user gave it, and the model's own initial point, around which the others lie.
     starts : "auto" or int
         "auto": three, and twelve where the first three end at different values.
     seed : int, Generator or None
@@ -44,7 +50,7 @@ def run_starts(
     runs = [_run(objective, "initial point", initial, method)]
     if objective.size == 0:
         return runs
-    points = _jittered(objective, runs[0], rng)
+    points = _jittered(objective, default, runs[0], rng)
     wanted = FEW if starts == "auto" else int(starts)
     while len(runs) < wanted:
         runs.append(_run(objective, "jittered", next(points), method))
@@ -57,14 +63,14 @@ def _run(objective: Objective, origin: str, start: np.ndarray, method: str) -> R
     return Run(origin, start, objective.value(start), maximize(objective, start, method))
 
 
-def _jittered(objective: Objective, first: Run, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Points around the first start and around its result, as far away as the two lie apart."""
+def _jittered(objective: Objective, default: np.ndarray, first: Run, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Points around the model's initial point and around the first result, as far away as the two lie apart."""
     found = first.optimum.x
-    moved = np.abs(found - first.start)
+    moved = np.abs(found - default)
     known = np.isfinite(first.optimum.hessian).all() and np.isfinite(first.optimum.gradient).all()
     errors = 1 / curvature_scale(-first.optimum.hessian, first.optimum.gradient) if known else np.ones(found.size)
     width = np.where(objective.units > 0, 1.5, np.maximum(moved, 3 * np.minimum(errors, 1 + np.abs(found))))
-    centers = (first.start, np.where(moved < 20 * width, found, first.start))
+    centers = (default, np.where((objective.units > 0) & (moved > 5), default, found))
     count = 0
     while True:
         # Half of the spread at every second point: far starts may leave the support

@@ -1,0 +1,52 @@
+"""ArviZ's conventions: which variables a call is about, which probability an interval has, how columns are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import xarray as xr
+from arviz_base import rcParams
+from arviz_base.utils import _var_names
+
+
+def select(dataset: xr.Dataset, var_names: str | Sequence[str] | None, filter_vars: str | None = None) -> list[str]:
+    """The variables of `dataset` that `var_names` and `filter_vars` mean to ArviZ; all of them for None.
+
+    Raises
+    ------
+    KeyError
+        No variable has such a name; the message lists those there are.
+    ValueError
+        `filter_vars` is none of None, "like", "regex".
+    """
+    known = [str(name) for name in dataset.data_vars]
+    try:
+        chosen = _var_names(var_names, dataset, filter_vars)
+    except KeyError as error:
+        given = [var_names] if isinstance(var_names, str) else list(var_names or ())
+        unknown = given if filter_vars else [name for name in given if name.removeprefix("~") not in known]
+        raise KeyError(
+            f"var_names: {', '.join(map(str, unknown)) or given} not among the variables ({', '.join(known)})."
+        ) from error
+    return known if chosen is None else [str(name) for name in chosen]
+
+
+def probability(ci_prob: float | None) -> float:
+    """The probability of an interval; ArviZ's ``rcParams["stats.ci_prob"]`` for None."""
+    found = float(rcParams["stats.ci_prob"] if ci_prob is None else ci_prob)
+    if not 0 < found < 1:
+        raise ValueError(f"ci_prob={ci_prob!r} is not a probability between 0 and 1.")
+    return found
+
+
+def bounds(kind: str, ci_prob: float) -> tuple[str, str]:
+    """Column names of an interval, as ArviZ forms them: ``eti89_lb``, ``eti89_ub``."""
+    stem = f"{kind}{100 * ci_prob:.6g}"
+    return f"{stem}_lb", f"{stem}_ub"
+
+
+def one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Refuse an option that does not exist."""
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}.")

@@ -1,0 +1,311 @@
+"""An estimate as an `xarray.DataTree` of flat groups, and back.
+
+Texts that can be long (findings, roles) are variables, not attributes: HDF5 holds attributes up to 64 kB only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from xarray import DataTree
+
+from mle_pp.errors import ModelError
+from mle_pp.estimate import Estimate
+from mle_pp.information import Scales
+from mle_pp.layout import Layout
+from mle_pp.objective import ModelObjective, constant_data, observed_data
+from mle_pp.optimize import Optimum, Stop
+from mle_pp.parameters import Parameters
+from mle_pp.roles import Role, RoleKind, Roles, resolve_model
+from mle_pp.verdict import Finding, Status, Verdict
+
+GROUPS = ("mle", "unconstrained_mle", "mle_fit", "mle_optimizer_result")
+_PACKAGES = ("mle_pp", "pymc", "pytensor", "arviz", "numpy", "scipy", "xarray")
+_CRITERIA = ("loglik", "n_obs", "n_params", "aic", "aicc", "bic")
+
+
+# -- out ----------------------------------------------------------------------------------------------------------
+
+
+def to_datatree(est: Estimate) -> DataTree:
+    """See `Estimate.to_datatree`."""
+    attrs = {
+        "kind": est.kind,
+        "status": str(est.verdict.status),
+        "created_at": datetime.now(UTC).isoformat(),
+        "inference_library": "mle_pp",
+        "inference_library_version": version("mle_pp"),
+        "versions": json.dumps({package: version(package) for package in _PACKAGES}),
+    }
+    groups = {
+        "mle": est.params.merge(est.derived),
+        "unconstrained_mle": est._objective.parameters.unconstrained.dataset(est._optimum.x),
+        "mle_fit": _fit(est),
+        "mle_optimizer_result": _optimizer_result(est),
+    }
+    return DataTree.from_dict({name: dataset.assign_attrs(attrs) for name, dataset in groups.items()})
+
+
+def _fit(est: Estimate) -> xr.Dataset:
+    errors = est.stderr()
+    variables: dict[str, Any] = {name: getattr(est, name) for name in _CRITERIA}
+    variables |= {
+        "covariance": (("parameter", "parameter_"), est.cov().values),
+        "covariance_unconstrained": (("unconstrained", "unconstrained_"), est.cov(scale="unconstrained").values),
+        "se": ("parameter", est._layout.vector(errors)),
+        "se_derived": ("derived", est._derived_layout.vector(errors)),
+        "withheld": ("parameter", est._scales.withheld),
+        "withheld_derived": ("derived", est._scales.withheld_derived),
+        "basis": (("unconstrained", "direction"), est._basis),
+        "message": est.verdict.message,
+        "findings": _json([vars(finding) for finding in est.verdict.findings]),
+        "roles": _json({"potentials": est.roles.potentials, "rows": [vars(role) for role in est.roles]}),
+        "fixed": _json(est._objective.parameters.fixed),
+        "fingerprints": _json({name: fingerprint(values) for name, values in est._objective.data.items()}),
+    }
+    labels = _labels(est._layout.labels)
+    inner = _labels(est._objective.parameters.unconstrained.labels)
+    coords = {
+        "parameter": labels,
+        "parameter_": labels,
+        "derived": _labels(est._derived_layout.labels),
+        "unconstrained": inner,
+        "unconstrained_": inner,
+    }
+    return xr.Dataset(variables, coords={dim: (dim, values) for dim, values in coords.items()})
+
+
+def _optimizer_result(est: Estimate) -> xr.Dataset:
+    optimum, objective = est._optimum, est._objective
+    labels, inner = _labels(est._layout.labels), _labels(objective.parameters.unconstrained.labels)
+    variables: dict[str, Any] = {
+        "optimum_value": optimum.value,
+        "gradient": ("unconstrained", optimum.gradient),
+        "hessian": (("unconstrained", "unconstrained_"), optimum.hessian),
+        "step": ("unconstrained", optimum.step),
+        "optimum_stop": optimum.stop.name,
+        "optimum_method": optimum.method,
+        "optimum_iterations": optimum.iterations,
+        "optimum_evaluations": optimum.evaluations,
+        "hessian_method": objective.hessian_method,
+        "backend": objective.backend,
+    }
+    for name, column in est.starts.items():
+        variables[f"start_{name}"] = _start_column(column)
+    return xr.Dataset(
+        variables,
+        coords={"parameter": labels, "unconstrained": inner, "unconstrained_": inner, "start": est.starts.index},
+        attrs={"columns": json.dumps(list(est.starts.columns))},
+    )
+
+
+def _start_column(column: pd.Series) -> tuple[Any, np.ndarray]:
+    """A column of the table of starts: one number, one text, or one array of constrained values a start."""
+    if len(column) and isinstance(column.iloc[0], np.ndarray):
+        return ("start", "parameter"), np.stack(list(column))
+    return "start", column.to_numpy() if column.dtype.kind in "ifb" else _labels(column)
+
+
+def _labels(texts: Any) -> np.ndarray:
+    """Texts as an array; also of none."""
+    return np.array([str(text) for text in texts], dtype=np.str_)
+
+
+def fingerprint(values: np.ndarray) -> dict[str, Any]:
+    """Shape and SHA-256 of data, the same for the same numbers in another precision or byte order."""
+    numbers = np.ascontiguousarray(values, dtype="<f8")
+    return {"shape": list(np.shape(values)), "sha256": hashlib.sha256(numbers.tobytes()).hexdigest()}
+
+
+def _json(content: Any) -> str:
+    def plain(value: Any) -> Any:
+        return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+    return json.dumps(content, default=plain)
+
+
+# -- and back -----------------------------------------------------------------------------------------------------
+
+
+def from_datatree(dt: DataTree, model: Any = None) -> Estimate:
+    """The estimate that a DataTree holds, for the model it was made from.
+
+    Parameters
+    ----------
+    dt : DataTree
+        Made by `Estimate.to_datatree`; other groups, such as a posterior, may be there too.
+    model : pm.Model or Bambi model, optional
+        The model that was estimated, with the same data. Default: the model of the enclosing ``with``.
+
+    Returns
+    -------
+    Estimate
+        Nothing is estimated again: only the likelihood is built, so that covariances and intervals can be computed.
+
+    Raises
+    ------
+    ModelError
+        A group is missing, or the model's variables, shapes, coordinates, data or likelihood are not those of the
+        estimate. The message names the variable.
+
+    Examples
+    --------
+    >>> import pymc as pm
+    >>> import mle_pp as mle
+    >>> with pm.Model() as model:
+    ...     mu = pm.Normal("mu", 0, 10)
+    ...     y = pm.Normal("y", mu, 2, observed=[1.0, 2.0, 3.0, 6.0])
+    >>> tree = mle.find_MLE(model).to_datatree()
+    >>> sorted(tree.children)
+    ['mle', 'mle_fit', 'mle_optimizer_result', 'unconstrained_mle']
+    >>> mle.from_datatree(tree, model).loglik == mle.find_MLE(model).loglik
+    True
+    """
+    root = resolve_model(model)
+    missing = [name for name in GROUPS if name not in dt.children]
+    if missing:
+        raise ModelError(f"The DataTree has no group {', '.join(missing)}: store an estimate with est.to_datatree().")
+    values, fit, result = (dt[name].to_dataset() for name in ("mle", "mle_fit", "mle_optimizer_result"))
+    roles = _roles(json.loads(_text(fit["roles"])))
+    _check_variables(root, roles)
+    _check_data(root, json.loads(_text(fit["fingerprints"])))
+    fixed = {name: np.asarray(value, dtype=float) for name, value in json.loads(_text(fit["fixed"])).items()}
+    objective = ModelObjective(root, roles, fixed or None, None, _text(result["backend"]))
+    parameters = objective.parameters
+    for layout in (parameters.layout, parameters.derived_layout):
+        check_layout(layout, values, "the DataTree")
+    x = parameters.unconstrained.vector(dt["unconstrained_mle"].to_dataset())
+    optimum = _optimum(x, result)
+    _check_value(objective, optimum)
+    return Estimate(
+        model=root,
+        roles=roles,
+        params=parameters.layout.dataset(parameters.layout.vector(values)),
+        derived=parameters.derived_layout.dataset(parameters.derived_layout.vector(values)),
+        loglik=float(fit["loglik"]),
+        n_obs=int(fit["n_obs"]),
+        n_params=int(fit["n_params"]),
+        verdict=_verdict(fit),
+        starts=_starts(result),
+        kind=fit.attrs["kind"],
+        _objective=objective,
+        _optimum=optimum,
+        _basis=fit["basis"].values,
+        _scales=_scales(parameters, x, fit),
+    )
+
+
+def _text(array: xr.DataArray) -> str:
+    return str(array.item())
+
+
+def _roles(content: Mapping[str, Any]) -> Roles:
+    rows = tuple(Role(row["name"], RoleKind(row["kind"]), row["reason"], row["size"]) for row in content["rows"])
+    return Roles(rows, content["potentials"])
+
+
+def _verdict(fit: xr.Dataset) -> Verdict:
+    findings = [
+        Finding(**{**content, "variables": tuple(content["variables"])})
+        for content in json.loads(_text(fit["findings"]))
+    ]
+    return Verdict(Status(fit.attrs["status"]), tuple(findings))
+
+
+def _optimum(x: np.ndarray, result: xr.Dataset) -> Optimum:
+    return Optimum(
+        x=x,
+        value=float(result["optimum_value"]),
+        gradient=result["gradient"].values,
+        hessian=result["hessian"].values,
+        stop=Stop[_text(result["optimum_stop"])],
+        method=_text(result["optimum_method"]),
+        iterations=int(result["optimum_iterations"]),
+        evaluations=int(result["optimum_evaluations"]),
+        step=result["step"].values,
+    )
+
+
+def _scales(parameters: Parameters, x: np.ndarray, fit: xr.Dataset) -> Scales:
+    withheld, withheld_derived = (fit[name].values.astype(bool) for name in ("withheld", "withheld_derived"))
+    return Scales(parameters.jacobian(x), parameters.derived_jacobian(x), withheld, withheld_derived)
+
+
+def _starts(result: xr.Dataset) -> pd.DataFrame:
+    columns = {name: result[f"start_{name}"] for name in json.loads(result.attrs["columns"])}
+    data = {name: list(array.values) if array.ndim == 2 else array.values for name, array in columns.items()}
+    return pd.DataFrame(data, index=pd.RangeIndex(result.sizes["start"], name="start"))
+
+
+# -- is it the same model? ----------------------------------------------------------------------------------------
+
+
+def _check_variables(model: Any, roles: Roles) -> None:
+    there, here = [role.name for role in roles], [rv.name for rv in model.free_RVs]
+    for names, others, where in ((there, here, "the model"), (here, there, "the DataTree")):
+        unknown = [name for name in names if name not in others]
+        if unknown:
+            raise ModelError(
+                f"{', '.join(unknown)} is not a free variable of {where}: the estimate is of another model."
+            )
+
+
+def _check_data(model: Any, fingerprints: Mapping[str, Any]) -> None:
+    data = {**observed_data(model), **constant_data(model)}
+    for name in [*fingerprints, *data]:
+        if name not in data or name not in fingerprints:
+            where = "the model" if name in fingerprints else "the DataTree"
+            raise ModelError(f"{name} is not among the data of {where}: the estimate is of another model.")
+        if fingerprint(data[name]) != fingerprints[name]:
+            raise ModelError(
+                f"{name} is not what it was when the estimate was made (shape then {tuple(fingerprints[name]['shape'])}, "
+                f"now {np.shape(data[name])}): build the model with the same data, or estimate it anew."
+            )
+
+
+def check_layout(layout: Layout, dataset: xr.Dataset, where: str) -> None:
+    """Refuse a dataset whose variables do not have the layout's names, dims and coords, in any order of each.
+
+    Raises
+    ------
+    ModelError
+        Names the variable.
+    """
+    for entry in layout:
+        if entry.name not in dataset:
+            raise ModelError(f"{entry.name} is not in {where}: that is of another model.")
+        array = dataset[entry.name]
+        if sorted(map(str, array.dims)) != sorted(entry.dims):
+            raise ModelError(
+                f"{entry.name} has dims {array.dims} in {where}, but {entry.dims} in the model: that is of another model."
+            )
+        for dim, values in zip(entry.dims, entry.coords, strict=True):
+            found = array[dim].values.tolist()
+            if len(found) != len(values) or set(map(str, found)) != set(map(str, values)):
+                raise ModelError(
+                    f"{entry.name} has the coordinates {_few(found)} along {dim} in {where}, but {_few(values)} in the "
+                    f"model: that is of another model."
+                )
+
+
+def _few(values: Any) -> str:
+    shown = ", ".join(str(value) for value in list(values)[:6])
+    return f"({shown}, … {len(values)} in all)" if len(values) > 6 else f"({shown})"
+
+
+def _check_value(objective: ModelObjective, optimum: Optimum) -> None:
+    """The same log-likelihood at the estimate: arrays that are in no `pm.Data`, and the formulas, are the same."""
+    value = objective.value(optimum.x)
+    if np.isfinite(optimum.value) and not np.isclose(value, optimum.value, rtol=1e-8, atol=1e-8):
+        raise ModelError(
+            f"The model's log-likelihood at the estimate is {value:.8g}, not {optimum.value:.8g} as it was: its formulas "
+            f"or an array that is not in a pm.Data are others. Estimate it anew."
+        )

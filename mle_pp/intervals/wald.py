@@ -1,0 +1,112 @@
+"""Wald intervals: the normal approximation, for each scalar on a scale where it is a good one.
+
+Every scalar has a *link*: the scale on which its estimate is taken to be normal. Its standard error there is the one on
+the user's scale times the derivative of the link (delta method); the limits are mapped back, so that they cannot leave
+the support.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit, logit
+
+if TYPE_CHECKING:
+    from mle_pp.estimate import Estimate
+    from mle_pp.layout import Entry
+
+
+def wald_quantiles(est: Estimate, z: np.ndarray, kind: str = "hessian") -> tuple[np.ndarray, np.ndarray]:
+    """Where each scalar lies `z` standard errors from its estimate, on the scale of its link.
+
+    Parameters
+    ----------
+    est : Estimate
+    z : array, shape (k,)
+        Standard normal quantiles.
+    kind : str
+        The covariance, as for `Estimate.cov`.
+
+    Returns
+    -------
+    params, derived : ndarray, shape (k, number of scalars)
+        On the constrained scale, in the order of the layouts; NaN where there is no standard error.
+    """
+    errors = est.stderr(kind)
+    values = est._layout.vector(est.params)
+    params = _at_links(values, est._layout.vector(errors), _links(est), z)
+    _replace_elementwise(est, params, est._layout.vector(errors), z)
+    derived = _at_links(
+        est._derived_layout.vector(est.derived), est._derived_layout.vector(errors), _derived_links(est), z
+    )
+    return params, derived
+
+
+def _at_links(values: np.ndarray, errors: np.ndarray, links: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """value ± z se on the link's scale, mapped back."""
+    v, step = values[None, :], z[:, None] * errors[None, :]
+    with np.errstate(all="ignore"):
+        return np.select(
+            [links == "log", links == "logit", links == "atanh"],
+            [
+                v * np.exp(step / v),
+                expit(logit(v) + step / (v * (1 - v))),
+                # The diagonal of a correlation matrix is a constant
+                np.where(1 - v**2 < 1e-12, v, np.tanh(np.arctanh(v) + step / (1 - v**2))),
+            ],
+            v + step,
+        )
+
+
+def _links(est: Estimate) -> np.ndarray:
+    """The link of each parameter that is not transformed element by element."""
+    parts: list[np.ndarray] = [np.zeros(0, dtype="<U8")]
+    for entry in est._layout:
+        transform = est._objective.parameters.transforms[entry.name]
+        name = getattr(transform, "name", None)
+        links = np.full(entry.shape, "identity", dtype="<U8")
+        if name == "simplex":
+            links[:] = "logit"
+        elif name == "cholesky_corr":
+            links[:] = "atanh"
+        elif name == "cholesky-cov-packed":
+            links[..., _packed_diagonal(entry)] = "log"
+        elif name == "cholesky-cov":
+            diagonal = np.arange(entry.shape[-1])
+            links[..., diagonal, diagonal] = "log"
+        parts.append(links.ravel())
+    return np.concatenate(parts)
+
+
+def _packed_diagonal(entry: Entry) -> np.ndarray:
+    """Where the diagonal lies in the packed lower triangle of an n × n matrix, row by row: 0, 2, 5, ..."""
+    n = round((np.sqrt(8 * entry.shape[-1] + 1) - 1) / 2)
+    return np.cumsum(np.arange(1, n + 1)) - 1
+
+
+def _derived_links(est: Estimate) -> np.ndarray:
+    """Identity, but for the standard deviations and correlations that PyMC derives from a Cholesky factor."""
+    transforms = est._objective.parameters.transforms
+    cholesky = [name for name, t in transforms.items() if getattr(t, "name", None) == "cholesky-cov-packed"]
+    special = {f"{name}_stds": "log" for name in cholesky} | {f"{name}_corr": "atanh" for name in cholesky}
+    return np.array([special.get(name, "identity") for name in est._derived_layout.owners()], dtype="<U8")
+
+
+def _replace_elementwise(est: Estimate, params: np.ndarray, errors: np.ndarray, z: np.ndarray) -> None:
+    """Parameters transformed element by element (log, logit, interval, ...): the link is the transform itself."""
+    parameters, x = est._objective.parameters, est._optimum.x
+    here, there = parameters.layout.slices(), parameters.unconstrained.slices()
+    for own, inner in zip(parameters.layout, parameters.unconstrained, strict=True):
+        transform = parameters.transforms[own.name]
+        if transform is None or transform.ndim_supp != 0:
+            continue
+        piece, coordinates = here[own.name], there[inner.name]
+        slope = np.diag(est._scales.jacobian[piece, coordinates])
+        with np.errstate(all="ignore"):
+            step = errors[piece] / slope
+        known = np.isfinite(step)
+        for row, quantile in zip(params, z, strict=True):
+            moved = x.copy()
+            moved[coordinates] += quantile * np.where(known, step, 0.0)
+            row[piece] = np.where(known, parameters.constrained(moved)[piece], np.nan)

@@ -1,0 +1,6 @@
+"""Estimate and posterior in one picture, drawn by ArviZ on any of its backends."""
+
+from mle_pp.plots.dist import plot_dist
+from mle_pp.plots.forest import plot_forest
+
+__all__ = ["plot_dist", "plot_forest"]

@@ -1,0 +1,97 @@
+"""Intervals of estimate and posterior, below each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import arviz_plots
+
+from mle_pp.conventions import probability
+from mle_pp.plots.sides import add_legend, both_sides, layout
+
+if TYPE_CHECKING:
+    from arviz_plots import PlotCollection
+
+    from mle_pp.estimate import Estimate
+
+
+def plot_forest(
+    est: Estimate,
+    idata: Any,
+    *,
+    var_names: str | Sequence[str] | None = None,
+    filter_vars: str | None = None,
+    coords: Mapping[str, Any] | None = None,
+    ci_kind: str | None = None,
+    ci_probs: tuple[float, float] | None = None,
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    labeller: Any = None,
+    **kwargs: Any,
+) -> PlotCollection:
+    """Forest plot: each scalar's estimate with its Wald intervals, and posterior mean with its credible intervals.
+
+    Parameters
+    ----------
+    est : Estimate
+    idata : DataTree
+        With a group ``posterior`` of the same model and data.
+    var_names, filter_vars
+        As for `compare`.
+    coords : mapping, optional
+        A choice of coordinates.
+    ci_kind : {"eti", "hdi"}, optional
+        The posterior's intervals. Default: ArviZ's ``rcParams["stats.ci_kind"]``.
+    ci_probs : (float, float), optional
+        Probabilities of the thick and of the thin line, for both. Default: ``(0.5, rcParams["stats.ci_prob"])``.
+    plot_collection : PlotCollection, optional
+    backend : {"matplotlib", "bokeh", "plotly"}, optional
+    labeller : labeller, optional
+    **kwargs
+        Passed to `arviz_plots.plot_forest`: ``visuals``, ``aes_by_visuals``, ``labels``, ``shade_label``,
+        ``figure_kwargs``, ...
+
+    Returns
+    -------
+    arviz_plots.PlotCollection
+        Scalars without a standard error show no Wald interval, those that are not identified or infinite no point.
+
+    Raises
+    ------
+    ModelError
+        There is no posterior, or it is one of another model or of other data.
+
+    Examples
+    --------
+    >>> import arviz as az
+    >>> import numpy as np
+    >>> import pymc as pm
+    >>> import mle_pp as mle
+    >>> y = np.array([1.0, 2.0, 3.0, 6.0])
+    >>> with pm.Model() as model:
+    ...     mu = pm.Normal("mu", 0, 2)
+    ...     _ = pm.Normal("y", mu, 2, observed=y)
+    >>> draws = np.random.default_rng(0).normal(2.4, 0.8944, size=(4, 1000))
+    >>> idata = az.from_dict({"posterior": {"mu": draws}, "observed_data": {"y": y}})
+    >>> pc = mle.plot_forest(mle.find_MLE(model), idata, backend="none")
+    >>> pc.backend
+    'none'
+    """
+    sides = both_sides(est, idata, var_names, filter_vars, coords, ci_kind)
+    if ci_probs is None:
+        outer = probability(None)
+        ci_probs = (0.5 if outer > 0.5 else outer / 2, outer)
+    inner, outer = map(probability, ci_probs)
+    collection = arviz_plots.plot_forest(
+        sides.trees,
+        combined=True,
+        ci_probs=(inner, outer),
+        plot_collection=plot_collection,
+        backend=backend,
+        labeller=labeller,
+        stats={"trunk": sides.interval(inner), "twig": sides.interval(outer), "point_estimate": sides.point},
+        **layout(kwargs, plot_collection, backend),
+    )
+    add_legend(collection, f"estimate or mean, {100 * inner:g} % and {100 * outer:g} %")
+    return collection
