@@ -10,3 +10,25 @@ from mle_pp.intervals import interval
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
 from mle_pp.plots import plot_dist, plot_forest
+
+__all__ = [
+    "Estimate",
+    "EstimationError",
+    "Finding",
+    "ModelError",
+    "Role",
+    "RoleKind",
+    "Roles",
+    "Status",
+    "Verdict",
+    "VerdictWarning",
+    "compare",
+    "find_MAP",
+    "find_MLE",
+    "flatten",
+    "from_datatree",
+    "interval",
+    "plot_dist",
+    "plot_forest",
+    "roles",
+]

@@ -18,9 +18,14 @@ from typing import Any
 import numpy as np
 import pytensor
 from pytensor.compile.mode import Mode
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.op import HasInnerGraph
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+from pytensor.graph.traversal import toposort
+from pytensor.scalar.basic import Cast
+from pytensor.tensor.basic import MakeVector
+from pytensor.tensor.elemwise import CAReduce, Elemwise
 from pytensor.tensor.variable import TensorVariable
 
 BACKENDS = ("auto", "interpreted", "jax", "numba")
@@ -28,17 +33,12 @@ BACKENDS = ("auto", "interpreted", "jax", "numba")
 # `merge` joins equal sub-expressions, which reverse-mode derivatives are full of, and costs next to nothing.
 _INTERPRETED = Mode(linker="py", optimizer="merge")
 
-# What the log-likelihood itself needs: xtensor operations lowered, inner graphs opened, log(sum(exp)) and the like made
-# stable, and PyMC's parameter checks turned into -inf. The two canonizers build sums and products of many terms, which
-# NumPy's ufuncs cannot take in one call.
+# What the log-likelihood itself needs: first xtensor operations lowered and inner graphs opened, then log(sum(exp)) and
+# the like made stable, and PyMC's parameter checks turned into -inf. The two canonizers build sums and products of many
+# terms, which NumPy's ufuncs cannot take in one call.
+_OPEN = RewriteDatabaseQuery(include=["lower_xtensor", "inline_ofg_expansion"])
 _SIMPLIFY = RewriteDatabaseQuery(
-    include=[
-        "lower_xtensor",
-        "inline_ofg_expansion",
-        "canonicalize",
-        "stabilize",
-        "local_check_parameter_to_ninf_switch",
-    ],
+    include=["canonicalize", "stabilize", "local_check_parameter_to_ninf_switch"],
     exclude=["local_add_canonizer", "local_mul_canonizer", "inplace", "fusion"],
 )
 
@@ -56,10 +56,65 @@ def without_c_compiler() -> Iterator[None]:
 
 
 def simplify(outputs: Sequence[Variable]) -> list[Variable]:
-    """Stabilized, differentiable copies of `outputs` (inputs and shared variables are kept, not copied)."""
+    """Stabilized, differentiable copies of `outputs` in double precision (inputs and shared variables are kept)."""
+    return _rewrite(in_double(_rewrite(outputs, _OPEN)), _SIMPLIFY)
+
+
+def _rewrite(outputs: Sequence[Variable], query: RewriteDatabaseQuery) -> list[Variable]:
     graph = FunctionGraph(outputs=list(outputs), clone=False, copy_inputs=False, copy_orphans=False)
-    pytensor.compile.mode.optdb.query(_SIMPLIFY).rewrite(graph)
+    pytensor.compile.mode.optdb.query(query).rewrite(graph)
     return list(graph.outputs)
+
+
+def in_double(outputs: Sequence[Variable]) -> list[Variable]:
+    """Graphs that compute the same in double precision throughout.
+
+    PyTensor makes Python's 10.0 a constant of single precision, and 3 an integer of eight bits: both are exact, but
+    log(10.0) and log(3) are then computed in single precision, a relative error of 1e-8 in the log-likelihood.
+    """
+    known: dict[Variable, Variable] = {}
+    for node in toposort(outputs):
+        inputs = [known.get(variable, variable) for variable in node.inputs]
+        if not isinstance(node.op, HasInnerGraph) and not _is_cast(node):
+            integers = isinstance(node.op, Elemwise) and any(output.dtype in _SINGLE for output in node.outputs)
+            inputs = [_double(variable, integers) for variable in inputs]
+        if any(new is not old for new, old in zip(inputs, node.inputs, strict=True)):
+            known.update(zip(node.outputs, _again(node, inputs), strict=True))
+    return [known.get(output, output) for output in outputs]
+
+
+_SINGLE = ("float16", "float32")
+
+
+def _is_cast(node: Apply) -> bool:
+    return isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Cast)
+
+
+def _double(variable: Variable, integers: bool) -> Variable:
+    """The same number in double precision: of a constant or an intermediate result in single precision."""
+    dtype = getattr(variable, "dtype", "")
+    if dtype not in _SINGLE and not (integers and dtype.startswith(("int", "uint"))):
+        return variable
+    if isinstance(variable, Constant):
+        return pytensor.tensor.constant(np.asarray(variable.data, dtype="float64"))
+    return pytensor.tensor.cast(variable, "float64")
+
+
+def _again(node: Apply, inputs: Sequence[Variable]) -> list[Variable]:
+    """The outputs of `node` with other inputs; where its operation insists on single precision, they are given so."""
+    op = node.op
+    if isinstance(op, CAReduce) and getattr(op, "dtype", "") in _SINGLE:
+        op = type(op)(axis=op.axis)
+    elif isinstance(op, MakeVector) and op.dtype in _SINGLE:
+        op = MakeVector("float64")
+    try:
+        return op.make_node(*inputs).outputs
+    except (TypeError, ValueError, AssertionError, NotImplementedError):
+        back = [
+            new if new.type == old.type else old.type.filter_variable(pytensor.tensor.cast(new, old.dtype))
+            for new, old in zip(inputs, node.inputs, strict=True)
+        ]
+        return node.op.make_node(*back).outputs
 
 
 def _function(inputs: Sequence[Variable], outputs: Sequence[Variable], mode: Any) -> Callable[..., list[np.ndarray]]:
@@ -118,6 +173,7 @@ def resolve(backend: str, work: float) -> str:
 
 
 def is_compiled(backend: str) -> bool:
+    """Whether this backend compiles."""
     return backend != "interpreted"
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
 
 SAMPLE_DIMS = ("chain", "draw")
-CI_KINDS = {"eti": eti, "hdi": hdi}
+CI_KINDS: dict[str, Any] = {"eti": eti, "hdi": hdi}
 
 
 def compare(
@@ -102,7 +102,7 @@ def compare(
     ...     _ = pm.Normal("y", mu, 2, observed=y)
     >>> draws = np.random.default_rng(0).normal(2.4, 0.8944, size=(4, 1000))
     >>> idata = az.from_dict({"posterior": {"mu": draws}, "observed_data": {"y": y}})
-    >>> table = mle.compare(mle.find_MLE(model), idata)
+    >>> table = mle.compare(mle.find_MLE(model), idata, round_to=3)
     >>> table[["mle", "se", "prior_pull", "unit"]].to_dict("index")
     {'mu': {'mle': 3.0, 'se': 1.0, 'prior_pull': -0.6, 'unit': 'se'}}
     """
@@ -113,7 +113,7 @@ def compare(
     if unchecked:
         warnings.warn(unchecked, UserWarning, stacklevel=2)
         notes.append(unchecked)
-    names = list(posterior.data_vars)
+    names = [str(name) for name in posterior.data_vars]
     layout = _layout(est, names)
     estimates = est.params.merge(est.derived)
     mode = _mode(est, map_estimate, names, notes)
@@ -137,7 +137,7 @@ def compare(
     withheld = list(frame.index[frame["unit"] == "sd"])
     if withheld:
         notes.append(f"No standard error for {', '.join(withheld)}: in units of the posterior's standard deviation.")
-    errors = {c: "se" for c in (est.kind, *bounds("wald", prob))} | {c: "sd" for c in bounds(ci_kind, prob)}
+    errors = dict.fromkeys((est.kind, *bounds("wald", prob)), "se") | dict.fromkeys(bounds(ci_kind, prob), "sd")
     table = rounded(frame, round_to, errors | _ERRORS)
     table.attrs["notes"] = notes
     return table
@@ -228,8 +228,8 @@ def matched_posterior(
     missing = [name for name in chosen if name not in posterior]
     if missing:
         raise ModelError(
-            f"{', '.join(missing)} is not in the posterior, which holds {', '.join(map(str, posterior.data_vars))}: it is "
-            f"of another model. If var_names= of pm.sample left it out, leave it out here: "
+            f"{', '.join(missing)} is not in the posterior, which holds {', '.join(map(str, posterior.data_vars))}: it "
+            f"is of another model. If var_names= of pm.sample left it out, leave it out here: "
             f"var_names={[f'~{name}' for name in missing]}."
         )
     layout = _layout(est, chosen)
@@ -259,8 +259,8 @@ def _check_data(est: Estimate, idata: Any) -> str:
     fitted = est._objective.data
     if not stored:
         return (
-            f"idata has no groups observed_data and constant_data, so it is not checked whether the posterior is of the "
-            f"data of the estimate ({', '.join(fitted)})."
+            f"idata has no groups observed_data and constant_data, so it is not checked whether the posterior is of "
+            f"the data of the estimate ({', '.join(fitted)})."
         )
     observed = [rv.name for rv in est.model.observed_RVs]
     others = [str(name) for name in (groups[0] if groups[0] is not None else ()) if name not in observed]

@@ -21,8 +21,9 @@ def select(dataset: xr.Dataset, var_names: str | Sequence[str] | None, filter_va
         `filter_vars` is none of None, "like", "regex".
     """
     known = [str(name) for name in dataset.data_vars]
+    one_of("filter_vars", filter_vars, (None, "like", "regex"))
     try:
-        chosen = _var_names(var_names, dataset, filter_vars)
+        chosen: Any = _var_names(var_names, dataset, filter_vars)  # type: ignore[arg-type]
     except KeyError as error:
         given = [var_names] if isinstance(var_names, str) else list(var_names or ())
         unknown = given if filter_vars else [name for name in given if name.removeprefix("~") not in known]

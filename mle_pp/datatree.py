@@ -266,8 +266,8 @@ def _check_data(model: Any, fingerprints: Mapping[str, Any]) -> None:
             raise ModelError(f"{name} is not among the data of {where}: the estimate is of another model.")
         if fingerprint(data[name]) != fingerprints[name]:
             raise ModelError(
-                f"{name} is not what it was when the estimate was made (shape then {tuple(fingerprints[name]['shape'])}, "
-                f"now {np.shape(data[name])}): build the model with the same data, or estimate it anew."
+                f"{name} is not what it was when the estimate was made (shape {np.shape(data[name])}, then "
+                f"{tuple(fingerprints[name]['shape'])}): build the model with the same data, or estimate it anew."
             )
 
 
@@ -285,7 +285,8 @@ def check_layout(layout: Layout, dataset: xr.Dataset, where: str) -> None:
         array = dataset[entry.name]
         if sorted(map(str, array.dims)) != sorted(entry.dims):
             raise ModelError(
-                f"{entry.name} has dims {array.dims} in {where}, but {entry.dims} in the model: that is of another model."
+                f"{entry.name} has dims {array.dims} in {where}, but {entry.dims} in the model: that is of another "
+                f"model."
             )
         for dim, values in zip(entry.dims, entry.coords, strict=True):
             found = array[dim].values.tolist()
@@ -306,6 +307,6 @@ def _check_value(objective: ModelObjective, optimum: Optimum) -> None:
     value = objective.value(optimum.x)
     if np.isfinite(optimum.value) and not np.isclose(value, optimum.value, rtol=1e-8, atol=1e-8):
         raise ModelError(
-            f"The model's log-likelihood at the estimate is {value:.8g}, not {optimum.value:.8g} as it was: its formulas "
-            f"or an array that is not in a pm.Data are others. Estimate it anew."
+            f"The model's log-likelihood at the estimate is {value:.8g}, not {optimum.value:.8g} as it was: its "
+            f"formulas or an array that is not in a pm.Data are others. Estimate it anew."
         )

@@ -9,6 +9,7 @@ curvature; rising is a better point, from which the search goes on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
@@ -53,11 +54,9 @@ class Diagnosis:
     lost: np.ndarray
     basis: np.ndarray
 
-    def with_unbounded_elsewhere(self, other: Diagnosis) -> Diagnosis:
-        """The same, with the finding that another start ran into an unbounded likelihood."""
-        variables = tuple(v for finding in other.verdict.findings for v in finding.variables)
-        findings = (*self.verdict.findings, report.unbounded_elsewhere(variables))
-        return replace(self, verdict=replace(self.verdict, findings=findings))
+    def adding(self, findings: Sequence[Finding]) -> Diagnosis:
+        """The same, with more findings."""
+        return replace(self, verdict=replace(self.verdict, findings=(*self.verdict.findings, *findings)))
 
 
 class _Side(Enum):
@@ -117,6 +116,8 @@ class _Case:
         self.x, self.value = optimum.x, optimum.value
         self.eigen = ScaledEigen.of(-optimum.hessian, optimum.gradient)
         error = 1 / curvature_scale(-optimum.hessian, optimum.gradient)
+        # A hundred-thousandth of a conditional standard error costs nothing visible
+        self._tiny = 1e-5 * error
         self.unit = np.where(objective.units > 0, 1.0, np.maximum(np.abs(self.x), error))
         self.noise = self.noise_at(self.x)
 
@@ -126,7 +127,7 @@ class _Case:
         value = self.objective.value(x)
         spread = [0.0]
         for _ in range(3):
-            step = 1e-10 * rng.normal(size=x.size) * np.maximum(np.abs(x), self.objective.units)
+            step = rng.normal(size=x.size) * np.minimum(1e-10 * np.maximum(np.abs(x), self.objective.units), self._tiny)
             second = self.objective.value(x + step) + self.objective.value(x - step) - 2 * value
             spread.append(abs(second) if np.isfinite(second) else 0.0)
         return float(max(1e-10 * max(1.0, abs(value)), 20 * max(spread)))
@@ -288,16 +289,31 @@ def _explore(case: _Case, parameters: Parameters) -> tuple[Diagnosis | None, np.
             null.append(direction)
         elif _Side.LEVEL in sides:
             outward = direction if ahead.side is _Side.LEVEL else -direction
-            return _at_limit(case, parameters, _cleaned(case, outward), null), None
+            return _at_limit(case, parameters, outward, null), None
         elif case.is_stationary or _Side.ENDS in sides:
             degenerate.append(direction)
     if not case.is_stationary:
         return _at_edge(case, parameters), None
     if null:
         return _flat(case, parameters, null), None
+    tiny = (np.abs(case.eigen.values) < 1e-12) & (case.eigen.values != 0)
+    if degenerate and (np.any(tiny) or any(_is_quadratic(case, direction) for direction in degenerate)):
+        return _failed(Status.NOT_CONVERGED, case.optimum, report.ill_conditioned(parameters, degenerate)), None
     if degenerate:
         return _failed(Status.IRREGULAR, case.optimum, report.singular(parameters, degenerate)), None
     return None, None
+
+
+def _is_quadratic(case: _Case, direction: np.ndarray) -> bool:
+    """Whether the function falls with the square of the distance: there is curvature, too little to be computed."""
+    for t in 10.0 ** np.arange(-8, 1):
+        near, far = (
+            np.mean([case.value - case.objective.value(case.x + s * length * direction) for s in (1, -1)])
+            for length in (t, 2 * t)
+        )
+        if near > 1e3 * case.noise:
+            return bool(3 < far / near < 5.5)
+    return False
 
 
 def _candidates(case: _Case) -> list[np.ndarray]:
@@ -331,13 +347,13 @@ def _cleaned(case: _Case, direction: np.ndarray) -> _Walk:
     return walk if walk.side is _Side.LEVEL else case.walk(direction)
 
 
-def _at_limit(case: _Case, parameters: Parameters, walk: _Walk, null: list[np.ndarray]) -> Diagnosis:
-    """A supremum that is approached along the walk; whatever has no effect any more out there is lost with it."""
-    objective = case.objective
+def _at_limit(case: _Case, parameters: Parameters, outward: np.ndarray, null: list[np.ndarray]) -> Diagnosis:
+    """A supremum that is approached outward; whatever has no effect any more out there is lost with it."""
+    objective, walk = case.objective, _cleaned(case, outward)
     value, gradient = objective.value_gradient(walk.x)
     hessian = objective.hessian(walk.x)
     optimum = replace(case.optimum, x=walk.x, value=value, gradient=gradient, hessian=hessian)
-    moved = case.in_units(walk.x - case.x)
+    moved = case.in_units(walk.x - case.x if np.any(walk.x != case.x) else outward)
     drift = np.where(np.abs(moved) > 1e-4 * case.unit, moved, 0.0)[:, None]
     flat = _without_effect(case, optimum)
     rest = complement(drift / case.unit[:, None])

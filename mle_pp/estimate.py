@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pymc as pm
 import xarray as xr
 
 from mle_pp.errors import EstimationError
@@ -21,6 +20,7 @@ from mle_pp.roles import RoleKind, Roles
 from mle_pp.verdict import Status, Verdict
 
 if TYPE_CHECKING:
+    import pymc as pm
     from xarray import DataTree
 
 COV_KINDS = ("hessian", "expected")
@@ -198,13 +198,17 @@ class Estimate:
         """
         from mle_pp.table import summary
 
-        return summary(
-            self, var_names, filter_vars, kind=kind, ci_prob=ci_prob, fmt=fmt, round_to=round_to
-        )
+        return summary(self, var_names, filter_vars, kind=kind, ci_prob=ci_prob, fmt=fmt, round_to=round_to)
 
     def to_datatree(self) -> DataTree:
-        """The estimate as an `xarray.DataTree` with the flat groups ``mle``, ``unconstrained_mle``, ``mle_fit`` and
-        ``mle_optimizer_result``, which can sit beside a ``posterior`` and be written to netCDF.
+        """The estimate as an `xarray.DataTree` that can sit beside a posterior and be written to netCDF.
+
+        Returns
+        -------
+        xarray.DataTree
+            With the flat groups ``mle`` (parameters and `Deterministic`s), ``unconstrained_mle``, ``mle_fit``
+            (log-likelihood, criteria, covariances, verdict, roles) and ``mle_optimizer_result`` (starts, derivatives).
+            ``idata.update(est.to_datatree().children)`` puts them beside a posterior; `from_datatree` reads them.
         """
         from mle_pp.datatree import to_datatree
 

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 
+from mle_pp import report
 from mle_pp.checks import check_data, check_model
 from mle_pp.diagnose import Diagnosis, diagnose
 from mle_pp.errors import EstimationError, ModelError, VerdictWarning
 from mle_pp.estimate import Estimate, kind_of
+from mle_pp.hints import hints
 from mle_pp.information import limits, scales_at, slides, travel
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Run, Stop, check_method, run_starts
@@ -220,7 +222,12 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
     chosen = next((d for d in diagnoses if not d.verdict.status.is_failure), diagnoses[0])
     ran_away = [optima[k].optimum for k in order if optima[k].optimum.stop is Stop.FAR]
     if ran_away and not chosen.verdict.status.is_failure:
-        chosen = chosen.with_unbounded_elsewhere(diagnose(objective, objective.parameters, ran_away[0]))
+        elsewhere = diagnose(objective, objective.parameters, ran_away[0]).verdict.findings
+        variables = tuple(v for finding in elsewhere for v in finding.variables)
+        chosen = chosen.adding([report.unbounded_elsewhere(variables)])
+    if not chosen.verdict.status.is_failure:
+        known = {finding.kind for finding in chosen.verdict.findings}
+        chosen = chosen.adding([h for h in hints(objective, chosen.optimum) if h.kind not in known])
     return chosen, [order.index(k) for k in reached]
 
 

@@ -7,7 +7,7 @@ Theory of Point Estimation, 2nd ed., section 2.5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,9 @@ FAMILIES: dict[str, Callable[..., Block]] = {
     "BetaRV": _beta,
 }
 
+# Where the location stands among the parameters.
+LOCATIONS = {"NormalRV": 0, "LogisticRV": 0, "CauchyRV": 0, "LaplaceRV": 0, "StudentTRV": 1}
+
 
 def families_missing(model: pm.Model) -> list[str]:
     """Observed variables whose family has no closed form here."""
@@ -75,6 +78,14 @@ class FisherInformation:
     def __init__(self, model: pm.Model, parameters: Parameters) -> None:
         self._parts = [self._part(model, rv, parameters) for rv in model.observed_RVs]
 
+    def residuals(self, x: np.ndarray, family: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Observation minus location, and ∂(location)/∂x, of the variables that have a location."""
+        for name, values, jacobians in self._parts:
+            position = LOCATIONS.get(name)
+            if position is not None and family in (None, name):
+                *parameters, observed = values(x)
+                yield observed - parameters[position], jacobians[position](x)
+
     @staticmethod
     def _part(model: pm.Model, rv: Any, parameters: Parameters) -> tuple[str, Any, list[Jacobian]]:
         with backends.without_c_compiler():
@@ -82,7 +93,8 @@ class FisherInformation:
             value = parameters.replace([model.rvs_to_values[rv]])[0]
             flat = backends.simplify([_rows_like(graph, value) for graph in graphs])
             jacobians = [Jacobian(graph, parameters.x) for graph in flat]
-            return type(rv.owner.op).__name__, backends.build([parameters.x], flat), jacobians
+            observed = pt.cast(backends.as_tensor(value), "float64").ravel()
+            return type(rv.owner.op).__name__, backends.build([parameters.x], [*flat, observed]), jacobians
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The information at `x`."""
@@ -90,7 +102,7 @@ class FisherInformation:
         for family, values, jacobians in self._parts:
             slopes = [jacobian(x) for jacobian in jacobians]
             with np.errstate(all="ignore"):
-                blocks = FAMILIES[family](*values(x))
+                blocks = FAMILIES[family](*values(x)[:-1])
             total += _assemble(blocks, slopes)
         return total
 

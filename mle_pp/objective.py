@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -117,7 +117,7 @@ class ModelObjective:
     def has_information(self) -> bool:
         """Whether the expected information has a closed form here."""
         plain = not self.roles.names(RoleKind.PENALIZED) and self.roles.potentials != "likelihood"
-        return plain and not families_missing(self.model)
+        return plain and self._is_simple
 
     # -- graphs and functions -------------------------------------------------------------------------------------
 
@@ -188,6 +188,14 @@ class ModelObjective:
     @cached_property
     def _fisher(self) -> FisherInformation:
         return FisherInformation(self.model, self.parameters)
+
+    def residuals(self, x: np.ndarray, family: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Residuals of each location-scale variable, and the derivative of its location, a row an observation."""
+        return self._fisher.residuals(x, family) if self._is_simple else iter(())
+
+    @cached_property
+    def _is_simple(self) -> bool:
+        return not families_missing(self.model)
 
     @property
     def hessian_method(self) -> str:

@@ -172,6 +172,15 @@ def unbounded_elsewhere(variables: tuple[str, ...]) -> Finding:
     return Finding("unbounded_elsewhere", variables, message)
 
 
+def no_constant(name: str, mean: float, gain: float) -> Finding:
+    """The mean of a normal model lacks a constant."""
+    message = (
+        f"The mean of {name} has no constant (intercept), and the residuals average {mean:.3g}: adding one would raise the "
+        f"log-likelihood by about {gain:.3g}."
+    )
+    return Finding("no_constant", (name,), message, {"gain": gain}, "Leave it out only if the model demands it.")
+
+
 def singular(parameters: Parameters, directions: Sequence[np.ndarray]) -> Finding:
     """A strict maximum without curvature."""
     labels = coordinates(parameters)
@@ -182,6 +191,19 @@ def singular(parameters: Parameters, directions: Sequence[np.ndarray]) -> Findin
     )
     remedy = "Standard errors and Wald intervals do not exist here; use the likelihood itself, or reparametrize."
     return Finding("singular_information", tuple(variables), message, {}, remedy)
+
+
+def ill_conditioned(parameters: Parameters, directions: Sequence[np.ndarray]) -> Finding:
+    """Curvature below what double precision resolves."""
+    labels = coordinates(parameters)
+    rows = np.abs(np.stack(directions, axis=1)).max(axis=1)
+    variables = [label for label, row in zip(labels, rows, strict=True) if row > 0]
+    message = (
+        f"{listing(variables)} are so strongly related that double precision cannot tell them apart: the maximum exists, "
+        f"but it was reached only roughly, and its standard errors cannot be computed."
+    )
+    remedy = "Center and scale the covariates, or use orthogonal polynomials instead of powers."
+    return Finding("ill_conditioned", tuple(variables), message, {}, remedy)
 
 
 def support_edge(parameters: Parameters, x: np.ndarray, uphill: np.ndarray) -> Finding:

@@ -45,12 +45,12 @@ def summary(
     prob = probability(ci_prob)
     values = est.params.merge(est.derived)
     names = select(values, var_names, filter_vars)
-    interval = wald(est, prob, kind)[names]
+    interval = wald(est, prob, kind)
     columns = {
         est.kind: values[names],
         "se": est.stderr(kind)[names],
-        bounds("wald", prob)[0]: interval.sel(ci_bound="lower", drop=True),
-        bounds("wald", prob)[1]: interval.sel(ci_bound="upper", drop=True),
+        bounds("wald", prob)[0]: interval.sel(ci_bound="lower", drop=True)[names],
+        bounds("wald", prob)[1]: interval.sel(ci_bound="upper", drop=True)[names],
     }
     stacked = xr.concat(list(columns.values()), dim=xr.DataArray(list(columns), dims="summary", name="summary"))
     if fmt == "xarray":
@@ -60,7 +60,7 @@ def summary(
         return frame if round_to in ("auto", "none", "None", None) else frame.round(_decimals(round_to))
     # An empty selection has nothing that could become a frame
     wide = dataset_to_dataframe(stacked, sample_dims=["summary"]).T if names else pd.DataFrame(columns=list(columns))
-    return rounded(wide, round_to, {column: "se" for column in columns})
+    return rounded(wide, round_to, dict.fromkeys(columns, "se"))
 
 
 def rounded(frame: pd.DataFrame, round_to: int | str | None, errors: Mapping[str, str | float]) -> pd.DataFrame:
@@ -104,12 +104,12 @@ def number(value: float, error: float) -> str:
     if not np.isfinite(value):
         return "∞" if value > 0 else "−∞"
     error = abs(error)
-    if not np.isfinite(error) or error == 0:
+    if not np.isfinite(error) or error == 0 or value == 0:
         return f"{value:.6g}"
     decimals = 2 - int(np.floor(np.log10(error)))
     if decimals > 8 or abs(value) >= 1e8:
-        magnitude = np.floor(np.log10(abs(value))) if value else 0.0
-        return f"{value:.{int(np.clip(magnitude + decimals, 2, 14))}e}"
+        digits = int(np.clip(np.floor(np.log10(abs(value))) + decimals, 2, 14))
+        return f"{value:.{digits}e}"
     return f"{value:.{max(decimals, 0)}f}"
 
 

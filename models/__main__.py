@@ -81,9 +81,9 @@ def heading(text: str) -> None:
 
 
 def show(text: str) -> None:
-    """Lines no longer than the page, continued under the last column of a table."""
+    """Lines no longer than the page."""
     for line in text.splitlines():
-        print("\n".join(textwrap.wrap(line, WIDTH, subsequent_indent=" " * 8, drop_whitespace=False) or [""]))
+        print("\n".join(textwrap.wrap(line, WIDTH, subsequent_indent="    ") or [""]))
 
 
 def estimate(model: pm.Model) -> mle.Estimate | None:
@@ -136,8 +136,9 @@ def show_comparison(est: mle.Estimate, idata: Any) -> None:
     if (contrasts["unit"] == "se").all():
         contrasts = contrasts.drop(columns="unit")
     print(f"\n{contrasts.to_string()}\n")
-    show("In standard errors: shift = (posterior mean − MLE)/se = prior_pull (MAP − MLE) + asymmetry (mean − MAP).")
-    show("width_ratio: the posterior's interval against the Wald interval.")
+    show("shift: posterior mean − MLE in standard errors, the sum of")
+    show("  prior_pull: posterior mode − MLE, and asymmetry: posterior mean − mode.")
+    show("width_ratio: the posterior's interval over the Wald interval.")
     for note in table.attrs["notes"]:
         show(note)
 

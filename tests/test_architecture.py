@@ -15,15 +15,15 @@ ROOT = Path(__file__).parents[1]
 
 # A unit imports only from lower layers ...
 LAYERS = {
-    0: {"errors", "linalg", "display", "layout"},
-    1: {"backends", "derivatives", "parameters", "roles", "flatten"},
-    2: {"objective", "marginal", "stream"},
+    0: {"errors", "linalg", "display", "layout", "verdict", "conventions"},
+    1: {"backends", "derivatives", "parameters", "roles", "flatten", "fisher"},
+    2: {"objective", "marginal", "stream", "checks"},
     3: {"optimize"},
-    4: {"information", "diagnose"},
+    4: {"information", "report", "diagnose"},
     5: {"estimate", "find"},
     6: {"intervals", "hypothesis", "criteria", "predict"},
     7: {"resample"},
-    8: {"datatree", "compare", "plots"},
+    8: {"table", "datatree", "compare", "plots"},
 }
 # ... or from these siblings ...
 SIBLINGS = {
@@ -33,23 +33,27 @@ SIBLINGS = {
     "parameters": {"backends", "derivatives"},
     "roles": {"backends", "derivatives", "parameters"},
     "flatten": {"roles"},
+    "fisher": {"backends", "derivatives", "parameters"},
     "marginal": {"objective"},
     "stream": {"objective"},
-    "diagnose": {"information"},
+    "checks": {"objective"},
+    "report": {"information"},
+    "diagnose": {"information", "report"},
     "find": {"estimate"},
     "hypothesis": {"intervals", "criteria"},
-    "compare": {"datatree"},
+    "compare": {"datatree", "table"},
     "plots": {"datatree", "compare"},
 }
 # ... or from these higher ones, inside a function: the methods of Estimate that only pass on to a later file.
 LATE = {
-    "estimate": {"criteria", "datatree"},
+    "estimate": {"criteria", "table", "datatree"},
 }
 
 # Where these may be imported. The names are import roots: `arviz` is three packages besides itself.
 ALLOWED = {
     ("pymc", "pytensor"): LAYERS[1] | LAYERS[2] | {"resample", "predict"},
-    ("arviz", "arviz_base", "arviz_plots", "arviz_stats"): LAYERS[8],
+    # `conventions` passes on ArviZ's settings and its choice of variables to the layers between
+    ("arviz", "arviz_base", "arviz_plots", "arviz_stats"): LAYERS[8] | {"conventions"},
 }
 
 MAX_LINES = 600

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from mle_pp.conventions import one_of, probability, select
 from mle_pp.intervals.wald import wald_quantiles
@@ -79,13 +79,11 @@ def interval(
 
 def wald(est: Estimate, ci_prob: float, kind: str = "hessian") -> xr.Dataset:
     """Wald intervals of all scalars, from a covariance of this kind."""
-    z = norm.isf((1 - ci_prob) / 2)
+    z = -ndtri((1 - ci_prob) / 2)
     return as_dataset(est, *wald_quantiles(est, np.array([-z, z]), kind), "ci_bound", ["lower", "upper"])
 
 
 def as_dataset(est: Estimate, params: np.ndarray, derived: np.ndarray, dim: str, coord: Sequence) -> xr.Dataset:
     """Rows of scalars as variables with a last dim `dim`."""
-    rows = [
-        est._layout.dataset(p).merge(est._derived_layout.dataset(d)) for p, d in zip(params, derived, strict=True)
-    ]
+    rows = [est._layout.dataset(p).merge(est._derived_layout.dataset(d)) for p, d in zip(params, derived, strict=True)]
     return xr.concat(rows, dim=xr.DataArray(list(coord), dims=dim, name=dim)).transpose(..., dim)

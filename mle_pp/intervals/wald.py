@@ -44,7 +44,7 @@ def wald_quantiles(est: Estimate, z: np.ndarray, kind: str = "hessian") -> tuple
 
 
 def _at_links(values: np.ndarray, errors: np.ndarray, links: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """value ± z se on the link's scale, mapped back."""
+    """Value ± z se on the link's scale, mapped back."""
     v, step = values[None, :], z[:, None] * errors[None, :]
     with np.errstate(all="ignore"):
         return np.select(

@@ -24,6 +24,7 @@ from mle_pp.optimize.optimum import FLAT, Optimum, Stop, newton_decrement
 
 MAX_ITERATIONS = 1000
 _TINY_DECREMENT = 1e-24
+_WINDOW = 50
 _PATIENCE = 150
 _FAR = 1e100
 # In log-units: a scale of e⁻²⁰⁰ is a likelihood without bound, not an estimate.
@@ -131,7 +132,7 @@ def _trust_region(
         return Optimum.failed(start, name)
     scale = 1 / units(point.x, objective.units, point.hessian, point.gradient)
     radius, stop, walled, evaluations = 1.0, Stop.ITERATIONS, False, 1
-    step = np.zeros_like(point.x)
+    step, last = np.zeros_like(point.x), np.inf
     iteration = 0
     for iteration in range(1, max_iterations + 1):
         if point.decrement < _TINY_DECREMENT and point.is_convex:
@@ -170,6 +171,11 @@ def _trust_region(
             if -point.value > _FAR or np.any(np.abs(point.x) > far):
                 stop = Stop.FAR
                 break
+        if iteration % _WINDOW == 0:
+            if last - point.value < 1e-6 * max(1.0, abs(point.value)):
+                stop = Stop.NO_PROGRESS
+                break
+            last = point.value
         if iteration >= _PATIENCE and point.decrement > 1e3 and _has_collapsed(objective, start, point.x):
             stop = Stop.FAR
             break

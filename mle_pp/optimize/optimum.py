@@ -14,7 +14,7 @@ class Stop(StrEnum):
     """Why the iterations ended."""
 
     SMALL_DECREMENT = "the quadratic model promises no further gain"
-    NO_PROGRESS = "no step raises the function any more"
+    NO_PROGRESS = "steps hardly raise the function any more"
     WALL = "every uphill step leaves the support"
     ITERATIONS = "the iteration limit was reached"
     FAR = "the search left every reasonable range"

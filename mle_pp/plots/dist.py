@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import arviz_plots
-
 from mle_pp.conventions import probability
 from mle_pp.plots.sides import Sides, add_legend, both_sides, layout
 
@@ -91,20 +89,23 @@ def plot_dist(
     >>> pc.backend
     'none'
     """
+    # Half a second, which a session without figures need not wait for
+    from arviz_plots import plot_dist as draw
+
     sides = both_sides(est, idata, var_names, filter_vars, coords, ci_kind)
     prob = probability(ci_prob)
     if plot_collection is None:
         # The intervals below the curves, not across them
         kwargs.setdefault("y", [-0.7, -1.6])
-        kwargs["figure_kwargs"] = {**_size(sides, kwargs.get("col_wrap", 4)), **kwargs.get("figure_kwargs", {})}
-    collection = arviz_plots.plot_dist(
+        figure = kwargs.get("figure_kwargs", {})
+        size = {} if "figsize" in figure else _size(sides, kwargs.get("col_wrap", 4))
+        kwargs["figure_kwargs"] = {**size, **figure}
+    kwargs["visuals"] = {"point_estimate_text": False, **(visuals or {})}
+    collection = draw(
         sides.trees,
         kind="kde",
         ci_prob=prob,
-        plot_collection=plot_collection,
-        backend=backend,
         labeller=labeller,
-        visuals={"point_estimate_text": False, **(visuals or {})},
         stats={"dist": sides.density, "credible_interval": sides.interval(prob), "point_estimate": sides.point},
         **layout(kwargs, plot_collection, backend),
     )
@@ -116,4 +117,4 @@ def _size(sides: Sides, columns: int) -> dict[str, Any]:
     """ArviZ's own size has no room for a legend above the panels."""
     panels = sum(variable.size for variable in sides.point.isel(model=0).values())
     wide, rows = min(panels, columns), -(-panels // columns)
-    return {"figsize": (max(3.6 * wide, 5.0), 0.8 + 2.6 * rows), "figsize_units": "inches"}
+    return {"figsize": (max(360 * wide, 500), 80 + 260 * rows), "figsize_units": "dots"}

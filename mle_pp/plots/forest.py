@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import arviz_plots
-
 from mle_pp.conventions import probability
 from mle_pp.plots.sides import add_legend, both_sides, layout
 
@@ -78,17 +76,18 @@ def plot_forest(
     >>> pc.backend
     'none'
     """
+    # Half a second, which a session without figures need not wait for
+    from arviz_plots import plot_forest as draw
+
     sides = both_sides(est, idata, var_names, filter_vars, coords, ci_kind)
     if ci_probs is None:
         outer = probability(None)
         ci_probs = (0.5 if outer > 0.5 else outer / 2, outer)
     inner, outer = map(probability, ci_probs)
-    collection = arviz_plots.plot_forest(
+    collection = draw(
         sides.trees,
         combined=True,
         ci_probs=(inner, outer),
-        plot_collection=plot_collection,
-        backend=backend,
         labeller=labeller,
         stats={"trunk": sides.interval(inner), "twig": sides.interval(outer), "point_estimate": sides.point},
         **layout(kwargs, plot_collection, backend),

@@ -12,10 +12,10 @@ import xarray as xr
 from arviz_base import rcParams
 from arviz_base.validate import validate_or_use_rcparam
 from arviz_stats import eti, hdi, kde
-from scipy.stats import norm
 
 from mle_pp.compare import SAMPLE_DIMS, matched_posterior
-from mle_pp.intervals import as_dataset, wald, wald_quantiles
+from mle_pp.intervals import as_dataset, wald
+from mle_pp.intervals.wald import wald_quantiles
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -71,7 +71,7 @@ class Sides:
         z = np.linspace(-3.5, 3.5, GRID)
         quantiles = self._chosen(as_dataset(self.est, *wald_quantiles(self.est, z), "kde_dim", range(GRID)))
         quantiles = quantiles.drop_vars("kde_dim")
-        heights = xr.DataArray(norm.pdf(z), dims="kde_dim")
+        heights = xr.DataArray(np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), dims="kde_dim")
         # A constant has no density
         slope = quantiles.map(lambda x: xr.apply_ufunc(np.gradient, x, z, kwargs={"axis": -1}))
         curve = (heights / slope).where(slope > 0)
@@ -86,9 +86,7 @@ class Sides:
     def trees(self) -> dict[str, DataTree]:
         """The points as posteriors of one draw: what ArviZ is to lay out, while the numbers come precomputed."""
         draws = self.point.expand_dims(chain=1, draw=1)
-        return {
-            label: xr.DataTree.from_dict({"posterior": draws.sel(model=label, drop=True)}) for label in self.labels
-        }
+        return {label: xr.DataTree.from_dict({"posterior": draws.sel(model=label, drop=True)}) for label in self.labels}
 
     def _chosen(self, dataset: xr.Dataset) -> xr.Dataset:
         return dataset[list(self.posterior.data_vars)].sel(self.coords)
@@ -118,13 +116,14 @@ def both_sides(
 
 
 def layout(kwargs: dict[str, Any], plot_collection: Any, backend: str | None) -> dict[str, Any]:
-    """Keyword arguments with the two colors, and room for the legend; nothing for a figure that exists already."""
+    """Where to draw, the two colors, and room for the legend; a figure that exists already has its own."""
     if plot_collection is not None:
-        return kwargs
-    figure = dict(kwargs.pop("figure_kwargs", {}))
-    if (backend or rcParams["plot.backend"]) == "matplotlib":
+        return {**kwargs, "plot_collection": plot_collection}
+    backend = backend or rcParams["plot.backend"]
+    figure = dict(kwargs.get("figure_kwargs", {}))
+    if backend == "matplotlib":
         figure.setdefault("layout", "constrained")
-    return {"color": COLORS, **kwargs, "figure_kwargs": figure}
+    return {"color": COLORS, **kwargs, "figure_kwargs": figure, "backend": backend}
 
 
 def add_legend(collection: Any, title: str) -> None:

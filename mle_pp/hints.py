@@ -1,0 +1,111 @@
+"""Findings beside the verdict, where they are cheap and certain: spikes of the likelihood, a forgotten constant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+
+from mle_pp import report
+from mle_pp.objective import ModelObjective
+from mle_pp.optimize import Optimum
+from mle_pp.verdict import Finding
+
+# More parameters than this are not probed for spikes: the combinations grow.
+_MOST = 12
+# Log-units that a scale is shrunk by, once and twice; rounding of a residual matters only beyond both.
+_SHRINK = 12.0
+
+
+def hints(objective: ModelObjective, optimum: Optimum) -> list[Finding]:
+    """What else can be said of an estimate at `optimum`."""
+    found = [spike(objective, optimum), missing_constant(objective, optimum)]
+    return [finding for finding in found if finding is not None]
+
+
+def spike(objective: ModelObjective, optimum: Optimum) -> Finding | None:
+    """Whether the likelihood is unbounded elsewhere: a scale shrinking to zero around a single observation.
+
+    It is, if with a location put on an observation the log-likelihood gains with every log-unit the scale shrinks. The
+    classical cases are mixtures with free standard deviations (Day 1969, Biometrika 56) and the Student t with free
+    degrees of freedom (Fernandez and Steel 1999, Biometrika 86).
+    """
+    if objective.size > _MOST:
+        return None
+    names = _owners(objective)
+    logs = [k for k in range(objective.size) if objective.units[k] > 0]
+    for point in _on_an_observation(objective, optimum.x):
+        for scale, other in product(logs, [None, *logs]):
+            if scale == other:
+                continue
+            near = point.copy()
+            near[scale] -= _SHRINK
+            far = near.copy()
+            far[scale] -= _SHRINK
+            if other is not None:
+                near[other] = far[other] = point[other] - 2 * _SHRINK
+            gain = objective.value(far) - objective.value(near)
+            if np.isfinite(gain) and 0.4 * _SHRINK < gain < 50 * _SHRINK:
+                shrunk = (scale,) if other is None else (scale, other)
+                return report.unbounded_elsewhere(tuple(dict.fromkeys(names[k] for k in shrunk)))
+    return None
+
+
+def _owners(objective: ModelObjective) -> list[str]:
+    """The variable that each entry of the vector belongs to."""
+    parameters = objective.parameters
+    own = dict(zip(parameters.unconstrained.names, parameters.layout.names, strict=True))
+    return [own[name] for name in parameters.unconstrained.owners()]
+
+
+def _untransformed(objective: ModelObjective, x: np.ndarray) -> list[int]:
+    """Entries of the vector that are their variable's own values: of an ordered vector, the first is."""
+    parameters = objective.parameters
+    values, own, inner = parameters.constrained(x), parameters.layout.slices(), parameters.unconstrained.slices()
+    found: list[int] = []
+    for outside, inside in zip(own.values(), inner.values(), strict=True):
+        entries = np.arange(objective.size)[inside]
+        found += [int(k) for k, value in zip(entries, values[outside], strict=False) if value == x[k]]
+    return found
+
+
+def _on_an_observation(objective: ModelObjective, x: np.ndarray) -> Iterator[np.ndarray]:
+    """Points at which one location is that of an observation: the coordinate itself, or through the fitted residual."""
+    free = _untransformed(objective, x)
+    for name in objective.names:
+        values = objective.data.get(name)
+        if values is None or values.dtype.kind != "f" or values.size == 0:
+            continue
+        for k in free:
+            point = x.copy()
+            point[k] = float(np.ravel(values)[0])
+            yield point
+    for residuals, slopes in objective.residuals(x):
+        for k in free:
+            if slopes[0, k] != 0:
+                point = x.copy()
+                point[k] += residuals[0] / slopes[0, k]
+                yield point
+
+
+def missing_constant(objective: ModelObjective, optimum: Optimum) -> Finding | None:
+    """Whether a normal model would gain by a constant in its mean, and how much.
+
+    With the derivative of the mean as the design, adding a column of ones changes the residual sum of squares as in
+    linear regression (Frisch and Waugh 1933): exactly so for linear predictors.
+    """
+    if len(objective.model.observed_RVs) != 1:
+        return None
+    for residuals, slopes in objective.residuals(optimum.x, family="NormalRV"):
+        ones = np.ones_like(residuals)
+        extra = ones - slopes @ np.linalg.lstsq(slopes, ones, rcond=None)[0]
+        if extra @ extra < 1e-8 * ones.size:
+            return None
+        rss = float(residuals @ residuals)
+        reduced = rss - float(extra @ residuals) ** 2 / float(extra @ extra)
+        gain = 0.5 * residuals.size * np.log(rss / reduced) if reduced > 0 else 0.0
+        # Twice the gain is χ² with one degree of freedom without a constant; 10 is far beyond its tail
+        if gain > 10:
+            return report.no_constant(objective.names[0], float(residuals.mean()), gain)
+    return None

@@ -1,0 +1,155 @@
+"""The figures hold the numbers of the tables, on every backend."""
+
+import doctest
+import sys
+
+import arviz as az
+import numpy as np
+import pymc as pm
+import pytest
+from scipy.stats import lognorm, norm
+
+import mle_pp as mle
+from mle_pp.plots.sides import both_sides
+
+RNG = np.random.default_rng(20260112)
+Y = RNG.normal([3.0, -1.0], 2.0, size=(40, 2))
+MLE, POSTERIOR = "MLE, Wald interval", "posterior, ETI"
+
+
+def build(y=Y):
+    with pm.Model(coords={"group": ["a", "b"]}) as model:
+        mu, sigma = pm.Normal("mu", 0, 5, dims="group"), pm.HalfNormal("sigma", 5)
+        pm.Normal("y", mu, sigma, observed=y)
+    return model
+
+
+def sampled(est, y=Y, shape=(2, 300)):
+    draws = {name: value.values + RNG.normal(0, 0.2, size=(*shape, *value.shape)) for name, value in est.params.items()}
+    coords, dims = {"group": ["a", "b"]}, {"mu": ["group"]}
+    return az.from_dict({"posterior": draws, "observed_data": {"y": y}}, coords=coords, dims=dims)
+
+
+@pytest.fixture(scope="module")
+def est():
+    return mle.find_MLE(build())
+
+
+@pytest.fixture(scope="module")
+def idata(est):
+    return sampled(est)
+
+
+def ends(collection, visual, name, model, **where):
+    """Where a line of a figure begins and ends."""
+    line = collection.viz[visual][name].sel(model=model, **where).item()
+    return line.get_xdata()[[0, -1]]
+
+
+def test_forest_shows_the_intervals_of_the_table(est, idata):
+    collection = mle.plot_forest(est, idata, backend="matplotlib", ci_probs=(0.4, 0.8))
+    table = mle.compare(est, idata, ci_prob=0.8)
+    where = {"mu[b]": ("mu", {"group": "b"}), "sigma": ("sigma", {})}
+    for label, (name, chosen) in where.items():
+        row = table.loc[label]
+        np.testing.assert_allclose(
+            ends(collection, "twig", name, MLE, **chosen), row[["wald80_lb", "wald80_ub"]].astype(float)
+        )
+        np.testing.assert_allclose(
+            ends(collection, "twig", name, POSTERIOR, **chosen), row[["eti80_lb", "eti80_ub"]].astype(float)
+        )
+        for model, value in ((MLE, row["mle"]), (POSTERIOR, row["mean"])):
+            point = collection.viz["point_estimate"][name].sel(model=model, **chosen).item()
+            np.testing.assert_allclose(point.get_offsets()[0, 0], value)
+    inner = mle.interval(est, "sigma", ci_prob=0.4)["sigma"]
+    np.testing.assert_allclose(ends(collection, "trunk", "sigma", MLE), inner)
+
+
+def test_forest_tells_the_two_apart(est, idata):
+    collection = mle.plot_forest(est, idata, backend="matplotlib")
+    lines = {model: collection.viz["twig"]["sigma"].sel(model=model).item() for model in (MLE, POSTERIOR)}
+    assert lines[MLE].get_color() != lines[POSTERIOR].get_color()
+    # The estimate above the posterior
+    assert lines[MLE].get_ydata()[0] > lines[POSTERIOR].get_ydata()[0]
+    [legend] = collection.get_viz("figure").legends
+    assert [text.get_text() for text in legend.get_texts()] == [MLE, POSTERIOR]
+
+
+def test_distribution_shows_the_intervals_of_the_table(est, idata):
+    collection = mle.plot_dist(est, idata, backend="matplotlib", ci_prob=0.8, ci_kind="hdi")
+    row = mle.compare(est, idata, ci_prob=0.8, ci_kind="hdi").loc["sigma"]
+    for model, kind in ((MLE, "wald"), ("posterior, HDI", "hdi")):
+        found = ends(collection, "credible_interval", "sigma", model)
+        np.testing.assert_allclose(found, row[[f"{kind}80_lb", f"{kind}80_ub"]].astype(float))
+    assert [t.get_text() for t in collection.get_viz("figure").legends[0].get_texts()] == [MLE, "posterior, HDI"]
+
+
+def test_curve_of_the_estimate_belongs_to_the_wald_intervals(est, idata):
+    density = both_sides(est, idata, None, None, None, "eti").density.sel(model=MLE)
+    se = est.stderr()
+    x, y = density["mu"].sel(group="a")
+    np.testing.assert_allclose(y, norm.pdf(x, est.params["mu"][0], se["mu"][0]), rtol=1e-3, atol=1e-6)
+    x, y = density["sigma"]
+    sigma = float(est.params["sigma"])
+    exact = lognorm.pdf(x, float(se["sigma"]) / sigma, scale=sigma)
+    np.testing.assert_allclose(y, exact, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh", "none"])
+@pytest.mark.parametrize("plot", [mle.plot_forest, mle.plot_dist])
+def test_every_backend(est, idata, plot, backend, tmp_path):
+    collection = plot(est, idata, backend=backend)
+    assert collection.backend == backend
+    if backend != "none":
+        path = tmp_path / ("figure.png" if backend == "matplotlib" else "figure.html")
+        collection.savefig(path)
+        assert path.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("plot", [mle.plot_forest, mle.plot_dist])
+def test_choice_of_variables_and_coordinates(est, idata, plot):
+    collection = plot(est, idata, backend="none", var_names="mu", coords={"group": ["b"]})
+    shown = collection.viz["point_estimate"]
+    assert list(shown.data_vars) == ["mu"]
+    assert list(shown["group"].values) == ["b"]
+    with pytest.raises(KeyError, match=r"coords: place not among the dims \(group\)"):
+        plot(est, idata, coords={"place": ["b"]})
+
+
+@pytest.mark.parametrize("plot", [mle.plot_forest, mle.plot_dist])
+def test_options_reach_arviz(est, idata, plot):
+    collection = plot(est, idata, backend="matplotlib", color=["C3", "C4"], figure_kwargs={"figsize": (7, 5)})
+    figure = collection.get_viz("figure")
+    assert figure.get_size_inches() == pytest.approx([7, 5])
+
+
+@pytest.mark.parametrize("plot", [mle.plot_forest, mle.plot_dist])
+def test_a_posterior_of_other_data_is_refused(est, plot):
+    with pytest.raises(mle.ModelError, match="y differs in 80 of 80 values"):
+        plot(est, sampled(est, y=Y + 1))
+
+
+@pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")
+@pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])
+@pytest.mark.parametrize("plot", [mle.plot_forest, mle.plot_dist])
+def test_withheld_and_infinite_scalars_are_left_out(plot, backend, tmp_path):
+    with pm.Model() as model:
+        a, b, rate = pm.Normal("a"), pm.Normal("b"), pm.HalfNormal("rate")
+        p = pm.Deterministic("p", a + b)
+        pm.Normal("y", p, 1, observed=[1.0, 2.0])
+        pm.Bernoulli("z", rate / (1 + rate), observed=[1, 1])
+    est = mle.find_MLE(model)
+    draws = {name: RNG.gamma(2, size=(2, 100)) for name in ("a", "b", "rate", "p")}
+    idata = az.from_dict({"posterior": draws, "observed_data": {"y": np.array([1.0, 2.0]), "z": np.ones(2)}})
+    collection = plot(est, idata, backend=backend)
+    collection.savefig(tmp_path / f"figure.{'png' if backend == 'matplotlib' else 'html'}")
+    visual = "twig" if plot is mle.plot_forest else "credible_interval"
+    for name, has_interval in {"a": False, "rate": False, "p": True}.items():
+        lines = collection.viz[visual][name]
+        assert (lines.sel(model=MLE).item() is not None) == has_interval
+        assert lines.sel(model=POSTERIOR).item() is not None
+
+
+@pytest.mark.parametrize("name", ["forest", "dist"])
+def test_examples_in_docstrings(name):
+    assert doctest.testmod(sys.modules[f"mle_pp.plots.{name}"]).failed == 0
