@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -307,9 +308,10 @@ def _distribution(rv: Any) -> str:
 def check_names(model: pm.Model, given: Any, argument: str) -> None:
     """Refuse names that are not free variables of the model."""
     free = [rv.name for rv in model.free_RVs]
-    unknown = [name for name in given if name not in free]
+    unknown = [str(name) for name in given if name not in free]
     if unknown:
+        close = [match for name in unknown for match in get_close_matches(name, free, n=1)]
         raise ModelError(
-            f"{argument}: {', '.join(map(str, unknown))} not among the model's free variables "
-            f"({', '.join(free) or 'none'})."
+            f"{argument}: {', '.join(unknown)} not among the model's free variables ({', '.join(free) or 'none'})."
+            + (f" Did you mean {', '.join(dict.fromkeys(close))}?" if close else "")
         )

@@ -25,6 +25,13 @@ REFERENCE = Path(__file__).parent / "reference"
 FITS = json.loads((REFERENCE / "gallery.json").read_text(encoding="utf-8"))["fits"]
 CASES = json.loads((REFERENCE / "general.json").read_text(encoding="utf-8"))["cases"]
 
+# What there is to say about some of them, converged as they are
+FINDINGS = {
+    "linear_regression_no_intercept": {"no_constant"},
+    "student_t_regression": {"unbounded_elsewhere"},
+    "normal_mixture": {"unbounded_elsewhere"},
+}
+
 
 def flat(dataset) -> np.ndarray:
     return np.concatenate([np.ravel(values) for values in dataset.data_vars.values()])
@@ -43,7 +50,7 @@ def test_gallery(name):
     """Demanded of all: 1e-5 for estimates and standard errors, 1e-8 for the log-likelihood. Reached: 1e-14."""
     est, reference = gallery_fit(name), FITS[name]
     assert est.verdict.status is Status.CONVERGED
-    assert est.verdict.findings == ()
+    assert {finding.kind for finding in est.verdict.findings} <= FINDINGS.get(name, set())
     labels = list(reference["params"])
     assert list(est.cov()["parameter"].values) == labels
     expected = np.array([reference["params"][label]["estimate"] for label in labels])

@@ -64,7 +64,7 @@ def maximize(objective: Objective, start: np.ndarray, method: str = "auto") -> O
         tried.append(found.method)
         if best is None or found.value > best.value + 1e-9 * max(1.0, abs(best.value)):
             best = found
-        if found.stop == Stop.SMALL_DECREMENT or not np.isfinite(found.value):
+        if found.stop in (Stop.SMALL_DECREMENT, Stop.FAR) or not np.isfinite(found.value):
             break
     assert best is not None
     return replace(best, method=" / ".join(tried))
