@@ -26,6 +26,7 @@ from pytensor.graph.traversal import toposort
 from pytensor.scalar.basic import Cast
 from pytensor.tensor.basic import MakeVector
 from pytensor.tensor.elemwise import CAReduce, Elemwise
+from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
 BACKENDS = ("auto", "interpreted", "jax", "numba")
@@ -76,8 +77,8 @@ def in_double(outputs: Sequence[Variable]) -> list[Variable]:
     for node in toposort(outputs):
         inputs = [known.get(variable, variable) for variable in node.inputs]
         if not isinstance(node.op, HasInnerGraph) and not _is_cast(node):
-            integers = isinstance(node.op, Elemwise) and any(output.dtype in _SINGLE for output in node.outputs)
-            inputs = [_double(variable, integers) for variable in inputs]
+            floats = isinstance(node.op, Elemwise) and any(output.dtype.startswith("float") for output in node.outputs)
+            inputs = [_double(variable, integers=floats) for variable in inputs]
         if any(new is not old for new, old in zip(inputs, node.inputs, strict=True)):
             known.update(zip(node.outputs, _again(node, inputs), strict=True))
     return [known.get(output, output) for output in outputs]
@@ -93,9 +94,12 @@ def _is_cast(node: Apply) -> bool:
 def _double(variable: Variable, integers: bool) -> Variable:
     """The same number in double precision: of a constant or an intermediate result in single precision."""
     dtype = getattr(variable, "dtype", "")
-    if dtype not in _SINGLE and not (integers and dtype.startswith(("int", "uint"))):
+    constant = isinstance(variable, Constant)
+    if not isinstance(variable.type, TensorType) or not (
+        dtype in _SINGLE or (integers and constant and dtype.startswith(("int", "uint")))
+    ):
         return variable
-    if isinstance(variable, Constant):
+    if constant:
         return pytensor.tensor.constant(np.asarray(variable.data, dtype="float64"))
     return pytensor.tensor.cast(variable, "float64")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pymc as pm
 from pymc.logprob.censoring import MeasurableClip
@@ -14,8 +16,8 @@ from mle_pp.errors import ModelError
 from mle_pp.objective import constant_data, observed_data
 
 
-def check_model(model: pm.Model, potentials: str) -> None:
-    """Refuse models without a likelihood to maximize.
+def check_model(model: pm.Model, potentials: str, fixed: Collection[str] = ()) -> None:
+    """Refuse models without a likelihood to maximize; a discrete variable may be among those held `fixed`.
 
     Raises
     ------
@@ -27,16 +29,17 @@ def check_model(model: pm.Model, potentials: str) -> None:
     if model.potentials and potentials == "error":
         names = ", ".join(potential.name for potential in model.potentials)
         raise ModelError(
-            f'The model has the Potential {names}. A model does not tell whether it is part of the likelihood or a prior: '
-            f'say potentials="likelihood" to keep it, or potentials="drop". (A log-likelihood written as a Potential '
-            f"keeps its sign: it is added to the log-density.)"
+            f"The model has the Potential {names}. A model does not tell whether it is part of the likelihood or a "
+            f'prior: say potentials="likelihood" to keep it, or potentials="drop". (A log-likelihood written as a '
+            f"Potential keeps its sign: it is added to the log-density.)"
         )
     if not model.observed_RVs and not (model.potentials and potentials == "likelihood"):
         raise ModelError(
-            "The model has no observed variables, so there is no likelihood. Give one its data: pm.Normal(..., observed=y)."
+            "The model has no observed variables, so there is no likelihood. Give one its data: "
+            "pm.Normal(..., observed=y)."
         )
     for rv in model.free_RVs:
-        if rv.dtype in discrete_dtypes:
+        if rv.dtype in discrete_dtypes and rv.name not in fixed:
             raise ModelError(_discrete(rv.name))
 
 
@@ -44,8 +47,8 @@ def _discrete(name: str) -> str:
     if name.endswith("_unobserved"):
         observed = name.removesuffix("_unobserved")
         return (
-            f"{observed} has missing values, which PyMC turned into the discrete variable {name}. It cannot be maximized "
-            f"over: remove the rows of {observed} with missing values."
+            f"{observed} has missing values, which PyMC turned into the discrete variable {name}. It cannot be "
+            f"maximized over: remove the rows of {observed} with missing values."
         )
     return (
         f"{name} is discrete: a likelihood cannot be maximized over it by derivatives, and it is latent. Sum it out by "
@@ -85,8 +88,8 @@ def _check_finite(name: str, values: np.ndarray, infinite: bool) -> None:
             rows = np.unique(np.argwhere(bad)[:, 0]) if values.ndim else np.array([], dtype=int)
             where = f" in row {rows[0]}" if rows.size == 1 else f" in rows {_rows(rows)}" if rows.size else ""
             raise ModelError(
-                f"{name} contains {what}{where} (counted from 0). Remove or correct {'it' if rows.size < 2 else 'them'} "
-                f"before fitting."
+                f"{name} contains {what}{where} (counted from 0). Remove or correct "
+                f"{'it' if rows.size < 2 else 'them'} before fitting."
             )
 
 
@@ -102,11 +105,14 @@ def _check_arrays(model: pm.Model, rv: Variable) -> None:
         if not isinstance(variable, Constant) or isinstance(variable.owner, RandomVariable):
             continue
         data = getattr(variable, "data", None)
-        if isinstance(data, np.ndarray) and data.size > 1 and data.dtype.kind == "f":
-            nan = np.isnan(data)
-            if np.any(nan):
-                rows = np.unique(np.argwhere(nan)[:, 0])
+        if not isinstance(data, np.ndarray) or data.size < 2 or data.dtype.kind != "f":
+            continue
+        # Infinite limits of a censored, truncated or custom distribution are as good as any
+        limits = any(word in type(rv.owner.op).__name__ for word in ("Clip", "Censored", "Truncated", "Custom"))
+        for what, bad in (("NaN", np.isnan(data)), ("an infinite value", np.isinf(data) & (not limits))):
+            if np.any(bad):
+                rows = np.unique(np.argwhere(bad)[:, 0])
                 raise ModelError(
-                    f"An array of shape {data.shape} that {rv.name} depends on (a covariate, say) contains NaN in "
-                    f"row{'s' if rows.size > 1 else ''} {_rows(rows)} (counted from 0). Remove the rows, or impute them."
+                    f"An array of shape {data.shape} that {rv.name} depends on (a covariate, say) contains {what} in "
+                    f"row{'s' if rows.size > 1 else ''} {_rows(rows)} (counted from 0). Remove or correct them."
                 )

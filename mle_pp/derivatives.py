@@ -53,8 +53,8 @@ class Hessian:
     Attributes
     ----------
     method : str
-        How it is computed: vectorized Hessian-vector products; a loop of them where an operation has no vectorized form;
-        central differences of the exact gradient where it has no second derivative.
+        How it is computed: vectorized Hessian-vector products; a loop of them where an operation has no vectorized
+        form; central differences of the exact gradient where it has no second derivative.
     """
 
     def __init__(
@@ -96,9 +96,7 @@ class Hessian:
             h = 1e-4 / max(float(np.abs(vector).max()), 1e-300)
             return (self._gradient(x + h * vector) - self._gradient(x - h * vector)) / (2 * h)
         if "product" not in self._functions:
-            self._functions["product"] = backends.build(
-                [self._x, self._seed], [self._product], self._backend
-            )
+            self._functions["product"] = backends.build([self._x, self._seed], [self._product], self._backend)
         return self._functions["product"](x, vector)[0]
 
     def _evaluate(self, x: np.ndarray) -> np.ndarray:
@@ -130,6 +128,7 @@ class Jacobian:
         self._value = backends.build([x], [output])
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The derivative at `x`, shape (outputs, size)."""
         if self._function is not None:
             try:
                 return _by_seed(self._function(x, np.eye(x.size))[0], x.size).T

@@ -1,9 +1,9 @@
 """From where an optimizer stopped to what that point is: the likelihood itself is asked, direction by direction.
 
-At a regular maximum the log-likelihood falls by ½ t² at t standard errors along every eigen-direction of the Hessian, for
-t small enough. Where it does not, the Hessian is not the truth about that direction, and the direction is followed
-outward in doubling steps, the likelihood re-maximized over everything else: flat both ways is a parameter the data do not
-determine; falling one way and level the other is a supremum at a limit; falling both ways is a maximum without
+At a regular maximum the log-likelihood falls by ½ t² at t standard errors along every eigen-direction of the Hessian,
+for t small enough. Where it does not, the Hessian is not the truth about that direction, and the direction is followed
+outward in doubling steps, the likelihood re-maximized over everything else: flat both ways is a parameter the data do
+not determine; falling one way and level the other is a supremum at a limit; falling both ways is a maximum without
 curvature; rising is a better point, from which the search goes on.
 """
 
@@ -175,8 +175,8 @@ class _Case:
         """All directions but these."""
         return self.unit[:, None] * complement(directions / self.unit[:, None])
 
-    def walk(self, direction: np.ndarray) -> _Walk:
-        """Follow a direction outward in doubling steps, staying on the ridge."""
+    def walk(self, direction: np.ndarray, on_ridge: bool = True) -> _Walk:
+        """Follow a direction outward in doubling steps; where it falls off a curved ridge, back onto it."""
         here, risen = _Walk(_Side.LEVEL, self.x, self.value), False
         noise = self.noise
         for factor in _DOUBLINGS:
@@ -186,7 +186,8 @@ class _Case:
                 return replace(here, side=_Side.RISES if risen else _Side.ENDS if here.x is self.x else here.side)
             noise = max(noise, self.noise_at(trial))
             if value < self.value - noise:
-                trial, value = self._back_to_ridge(trial, direction)
+                if on_ridge:
+                    trial, value = self._back_to_ridge(trial, direction)
                 if not value >= self.value - noise:
                     return replace(here, side=_Side.RISES if risen else _Side.FALLS)
             if self.noise_at(trial) > max(2 * self.noise, 1e-6 * max(1.0, abs(self.value))):
@@ -277,6 +278,9 @@ def _explore(case: _Case, parameters: Parameters) -> tuple[Diagnosis | None, np.
     """Follow every suspicious direction: a diagnosis, or a better point to go on from."""
     null: list[np.ndarray] = []
     degenerate: list[np.ndarray] = []
+    ray = case.in_units(case.x - parameters.default)
+    if _is_receding(case, ray):
+        return _at_limit(case, parameters, ray, null), None
     for direction in _candidates(case):
         if null and _in_span(case, direction, null):
             continue
@@ -302,6 +306,17 @@ def _explore(case: _Case, parameters: Parameters) -> tuple[Diagnosis | None, np.
     if degenerate:
         return _failed(Status.IRREGULAR, case.optimum, report.singular(parameters, degenerate)), None
     return None, None
+
+
+def _is_receding(case: _Case, ray: np.ndarray) -> bool:
+    """Whether everything runs away together, as with complete separation: level straight ahead, falling back.
+
+    Asked first, because there every direction looks level once the others are free to run away.
+    """
+    if not np.any(ray):
+        return False
+    ahead, back = case.walk(ray, on_ridge=False), case.walk(-ray, on_ridge=False)
+    return ahead.side is _Side.LEVEL and back.side is _Side.FALLS
 
 
 def _is_quadratic(case: _Case, direction: np.ndarray) -> bool:

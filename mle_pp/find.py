@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pymc as pm
 
 from mle_pp import report
 from mle_pp.checks import check_data, check_model
@@ -21,7 +20,9 @@ from mle_pp.information import limits, scales_at, slides, travel
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Run, Stop, check_method, run_starts
 from mle_pp.roles import RoleKind, Roles, resolve_model, roles
-from mle_pp.verdict import Status
+
+if TYPE_CHECKING:
+    import pymc as pm
 
 _log = logging.getLogger("mle_pp")
 
@@ -194,14 +195,14 @@ def _refuse_latents(model: pm.Model, found: Roles) -> None:
     if not latent:
         return
     reasons = "; ".join(f"{name}: {found[name].reason}" for name in latent)
-    others = [name for name in found.names(RoleKind.PARAMETER) if model[name] not in model.observed_RVs]
     imputed = [name for name in latent if name.endswith("_unobserved")]
     if imputed:
         remedy = f"Remove the rows with missing values of {', '.join(n.removesuffix('_unobserved') for n in imputed)}."
     else:
+        scales = [name for name in found.names(RoleKind.PARAMETER) if any(name in found[u].reason for u in latent)]
         remedy = (
-            f"Sample the model instead, or give {', '.join(others[:3]) or 'their scale'} known values with fix=, "
-            f"or ask for a penalized fit with keep_priors={latent}."
+            f"Sample the model instead, or hold {' and '.join(scales) or 'their scale'} at known values with fix= "
+            f"(and, for a penalized fit at these values, add keep_priors={latent})."
         )
     raise ModelError(
         f"{', '.join(latent)}: latent, so part of the likelihood is an integral over it ({reasons}). Maximizing over "
@@ -284,9 +285,7 @@ def _assemble(
     )
 
 
-def _values(
-    function: Callable[[np.ndarray], np.ndarray], diagnosis: Diagnosis, jacobian: np.ndarray
-) -> np.ndarray:
+def _values(function: Callable[[np.ndarray], np.ndarray], diagnosis: Diagnosis, jacobian: np.ndarray) -> np.ndarray:
     """Values of named quantities: the limit where one is approached, NaN where any value would do."""
     x = diagnosis.optimum.x
     values = limits(function, x, diagnosis.drift)

@@ -71,13 +71,11 @@ def scales_at(
         return slides(jacobian, null) | pinned | (travel(function, x, lost) > 0)
 
     jacobian, derived = parameters.jacobian(x), parameters.derived_jacobian(x)
-    return Scales(
-        jacobian, derived, withheld(parameters.constrained, jacobian), withheld(parameters.derived, derived)
-    )
+    return Scales(jacobian, derived, withheld(parameters.constrained, jacobian), withheld(parameters.derived, derived))
 
 
 def slides(jacobian: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Which quantities change, to first order, along any of the directions; to second order a curved ridge does, too."""
+    """Which quantities change, to first order, along any of the directions (to second order, all do on a curve)."""
     with np.errstate(all="ignore"):
         change = np.abs(jacobian @ directions)
         whole = np.abs(jacobian) @ np.abs(directions)

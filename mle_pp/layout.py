@@ -22,10 +22,12 @@ class Entry:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Length along each dim."""
         return tuple(len(values) for values in self.coords)
 
     @property
     def size(self) -> int:
+        """Number of scalars."""
         return prod(self.shape)
 
     @property
@@ -47,14 +49,17 @@ class Layout:
 
     @property
     def size(self) -> int:
+        """Number of scalars in all."""
         return sum(entry.size for entry in self.entries)
 
     @property
     def names(self) -> list[str]:
+        """The arrays' names."""
         return [entry.name for entry in self.entries]
 
     @property
     def labels(self) -> list[str]:
+        """ArviZ's labels of all scalars."""
         return [label for entry in self.entries for label in entry.labels]
 
     def slices(self) -> dict[str, slice]:
@@ -91,7 +96,7 @@ def make_layout(
     dims: Mapping[str, Sequence[str | None] | None],
     coords: Mapping[str, Sequence[Any] | None],
 ) -> Layout:
-    """A layout with ArviZ's defaults: a dim without a name is called ``name_dim_0``, without coords it counts from 0."""
+    """A layout with ArviZ's defaults: ``name_dim_0`` for a dim without a name, counted from 0 without coords."""
     entries = []
     for name, shape in shapes.items():
         given = dims.get(name) or (None,) * len(shape)

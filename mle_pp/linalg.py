@@ -87,7 +87,7 @@ def sparse_directions(directions: np.ndarray, tolerance: float = 1e-6) -> np.nda
     rows = directions.T.copy()
     for k in range(len(rows)):
         rest = np.abs(rows[k:])
-        row, column = np.unravel_index(np.argmax(rest), rest.shape)
+        row, column = (int(i) for i in np.unravel_index(np.argmax(rest), rest.shape))
         rows[[k, k + row]] = rows[[k + row, k]]
         rows[k] /= rows[k, column]
         for other in range(len(rows)):

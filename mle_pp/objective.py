@@ -29,7 +29,8 @@ class Objective(Protocol):
     """
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Length of the vectors."""
 
     @property
     def units(self) -> np.ndarray:
@@ -39,15 +40,20 @@ class Objective(Protocol):
     def has_information(self) -> bool:
         """Whether `information` can be asked for."""
 
-    def value(self, x: np.ndarray) -> float: ...
+    def value(self, x: np.ndarray) -> float:
+        """The function at `x`."""
 
-    def value_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]: ...
+    def value_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """The function and its gradient."""
 
-    def hessian(self, x: np.ndarray) -> np.ndarray: ...
+    def hessian(self, x: np.ndarray) -> np.ndarray:
+        """The matrix of second derivatives."""
 
-    def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray: ...
+    def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        """Hessian times vector."""
 
-    def information(self, x: np.ndarray) -> np.ndarray: ...
+    def information(self, x: np.ndarray) -> np.ndarray:
+        """The expected information, on the scale of the negative Hessian."""
 
 
 class ModelObjective:
@@ -101,6 +107,7 @@ class ModelObjective:
 
     @property
     def size(self) -> int:
+        """Length of the vector."""
         return self.parameters.size
 
     @cached_property

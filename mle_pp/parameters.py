@@ -103,6 +103,9 @@ class Parameters:
         self.model = model
         self.x = pt.vector("x", dtype="float64")
         self._snapshot = dict(snapshot or {})
+        for argument, given in (("fix", fixed), ("initvals", initvals)):
+            if given is not None and not isinstance(given, Mapping):
+                raise ModelError(f"{argument} takes a mapping of names to values: {argument}={{name: value}}.")
         fixed = dict(fixed or {})
         initvals = dict(initvals or {})
         check_names(model, initvals, "initvals")
@@ -131,6 +134,7 @@ class Parameters:
 
     @property
     def size(self) -> int:
+        """Length of the vector."""
         return self.initial.size
 
     def replace(self, graphs: Sequence[Variable]) -> list[Variable]:
@@ -160,15 +164,15 @@ class Parameters:
                 try:
                     start[name] = np.broadcast_to(np.asarray(value, dtype=start[name].dtype), shape).copy()
                 except (ValueError, TypeError):
-                    raise ModelError(
-                        f"{argument}[{name!r}] has shape {np.shape(value)}, but {name} has shape {shape}."
-                    ) from None
+                    numeric = np.asarray(value).dtype.kind in "biuf"
+                    what = f"has shape {np.shape(value)}, but {name} has shape {shape}" if numeric else "is no number"
+                    raise ModelError(f"{argument}[{name!r}] = {value!r} {what}.") from None
         return start
 
     def _forward(self, start: Mapping[str, np.ndarray], given: set[str]) -> dict[str, np.ndarray]:
         """The starting values on the scale of the vector; one outside its support is refused."""
         values = {free.rv: pt.as_tensor(start[free.name]) for free in self._free}
-        outputs = []
+        outputs, back = [], []
         for free in self._free:
             transform = free.transform if free.added is None else free.added
             value = _like(values[free.rv], free.rv)
@@ -179,14 +183,22 @@ class Parameters:
                     strict=False,
                 )
                 replaced = iter(inputs)
-                value = transform.forward(
-                    value, *[next(replaced) if _is_numeric(i) else i for i in free.rv.owner.inputs]
-                )
+                arguments = [next(replaced) if _is_numeric(i) else i for i in free.rv.owner.inputs]
+                value = transform.forward(value, *arguments)
+                back.append(transform.backward(value, *arguments) if free.name in given else value)
+            else:
+                back.append(value)
             outputs.append(backends.as_tensor(value))
-        numbers = backends.build([], backends.simplify(graph_replace(outputs, self._snapshot, strict=False)))()
+        both = graph_replace([*outputs, *map(backends.as_tensor, back)], self._snapshot, strict=False)
+        numbers = backends.build([], backends.simplify(both))()
         forward = {}
-        for free, number in zip(self._free, numbers, strict=True):
-            if not np.all(np.isfinite(number) | ((free.fixed is not None) & ~np.isnan(number))):
+        count = len(outputs)
+        for free, number, returned in zip(self._free, numbers[:count], numbers[count:], strict=True):
+            inside = np.isfinite(number) | ((free.fixed is not None) & ~np.isnan(number))
+            # A transform of several elements together, of a simplex, say, also takes what is none
+            if free.name in given and np.shape(returned) == np.shape(start[free.name]):
+                inside = np.all(inside) & np.isclose(returned, start[free.name], rtol=1e-6, atol=1e-8)
+            if not np.all(inside):
                 argument = "fix" if free.fixed is not None else "initvals"
                 origin = f"{argument}[{free.name!r}]" if free.name in given else f"The initial value of {free.name}"
                 raise ModelError(
@@ -267,7 +279,7 @@ class Parameters:
         return make_layout(by_name, self.model.named_vars_to_dims, self.model.coords)
 
     def declared_bounds(self, name: str) -> list[float]:
-        """Constant bounds that the user gave a variable's prior, such as those of a `Uniform`; infinite ones left out."""
+        """Constant bounds that the user gave a variable's prior, such as those of a `Uniform`; only finite ones."""
         transform, rv = self.transforms[name], self.model[name]
         if not isinstance(transform, Interval):
             return []

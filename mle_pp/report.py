@@ -49,7 +49,7 @@ def listing(labels: Sequence[str], most: int = 6) -> str:
 def direction_text(labels: Sequence[str], direction: np.ndarray) -> str:
     """A direction as a combination of labels: ``a − b``, ``alpha[x] + 0.5 mu``."""
     largest = np.max(np.abs(direction))
-    terms = []
+    terms: list[str] = []
     for label, weight in zip(labels, direction / largest, strict=True):
         if abs(weight) < 1e-4:
             continue
@@ -65,9 +65,7 @@ def not_identified(parameters: Parameters, x: np.ndarray, directions: np.ndarray
     texts = [direction_text(labels, direction) for direction in directions.T]
     variables = marked(parameters, slides(parameters.jacobian(x), directions))
     names = names_of(parameters, variables)
-    unused = [
-        label for label, row in zip(labels, np.abs(directions), strict=True) if row.max() > 0
-    ]
+    unused = [label for label, row in zip(labels, np.abs(directions), strict=True) if row.max() > 0]
     if len(texts) == 1 and len(unused) == 1:
         message = f"{variables[0]} has no effect on the likelihood of the data: any value is as good as another."
     else:
@@ -78,12 +76,11 @@ def not_identified(parameters: Parameters, x: np.ndarray, directions: np.ndarray
         )
     count = len(texts)
     remedy = (
-        f"Remove or fix {count} of them (fix={{{names[0]!r}: ...}}), or let a prior decide (keep_priors=[{names[0]!r}]). "
-        f"Their estimates and standard errors are withheld; those of everything else hold."
+        f"Remove or fix {count} of them (fix={{{names[0]!r}: ...}}), or let a prior decide "
+        f"(keep_priors=[{names[0]!r}]). Their estimates and standard errors are withheld; those of everything else hold."
     )
     weights = [
-        {label: float(w) for label, w in zip(labels, d / np.abs(d).max(), strict=True) if w}
-        for d in directions.T
+        {label: float(w) for label, w in zip(labels, d / np.abs(d).max(), strict=True) if w} for d in directions.T
     ]
     return Finding("not_identified", tuple(variables), message, {"directions": weights}, remedy)
 
@@ -175,8 +172,8 @@ def unbounded_elsewhere(variables: tuple[str, ...]) -> Finding:
 def no_constant(name: str, mean: float, gain: float) -> Finding:
     """The mean of a normal model lacks a constant."""
     message = (
-        f"The mean of {name} has no constant (intercept), and the residuals average {mean:.3g}: adding one would raise the "
-        f"log-likelihood by about {gain:.3g}."
+        f"The mean of {name} has no constant (intercept), and the residuals average {mean:.3g}: adding one would raise "
+        f"the log-likelihood by about {gain:.3g}."
     )
     return Finding("no_constant", (name,), message, {"gain": gain}, "Leave it out only if the model demands it.")
 
@@ -184,7 +181,9 @@ def no_constant(name: str, mean: float, gain: float) -> Finding:
 def singular(parameters: Parameters, directions: Sequence[np.ndarray]) -> Finding:
     """A strict maximum without curvature."""
     labels = coordinates(parameters)
-    variables = [label for label, row in zip(labels, np.abs(np.stack(directions, axis=1)), strict=True) if row.max() > 0]
+    variables = [
+        label for label, row in zip(labels, np.abs(np.stack(directions, axis=1)), strict=True) if row.max() > 0
+    ]
     message = (
         f"The maximum is unique, but the likelihood has no curvature there along "
         f"{'; '.join(direction_text(labels, d) for d in directions[:3])}: the information matrix is singular."
@@ -199,8 +198,8 @@ def ill_conditioned(parameters: Parameters, directions: Sequence[np.ndarray]) ->
     rows = np.abs(np.stack(directions, axis=1)).max(axis=1)
     variables = [label for label, row in zip(labels, rows, strict=True) if row > 0]
     message = (
-        f"{listing(variables)} are so strongly related that double precision cannot tell them apart: the maximum exists, "
-        f"but it was reached only roughly, and its standard errors cannot be computed."
+        f"{listing(variables)} are so strongly related that double precision cannot tell them apart: the maximum "
+        f"exists, but it was reached only roughly, and its standard errors cannot be computed."
     )
     remedy = "Center and scale the covariates, or use orthogonal polynomials instead of powers."
     return Finding("ill_conditioned", tuple(variables), message, {}, remedy)
@@ -231,8 +230,12 @@ def saddle(parameters: Parameters, optimum: Optimum) -> Finding:
     """Stationary, but not a maximum."""
     labels = coordinates(parameters)
     text = direction_text(labels, optimum.eigen.direction(0))
-    message = f"The search ended at a point that is stationary but no maximum: the likelihood curves upwards along {text}."
-    return Finding("saddle", tuple(parameters.layout.names), message, {}, "Start elsewhere: initvals=, or more starts=.")
+    message = (
+        f"The search ended at a point that is stationary but no maximum: the likelihood curves upwards along {text}."
+    )
+    return Finding(
+        "saddle", tuple(parameters.layout.names), message, {}, "Start elsewhere: initvals=, or more starts=."
+    )
 
 
 def not_converged(parameters: Parameters, optimum: Optimum) -> Finding:
@@ -242,8 +245,8 @@ def not_converged(parameters: Parameters, optimum: Optimum) -> Finding:
     weights = np.abs(optimum.eigen.vectors[:, steep[0]])
     variables = [labels[k] for k in np.flatnonzero(weights > 0.3 * weights.max())]
     message = (
-        f"The search ended before a maximum ({optimum.stop}); about {optimum.decrement:.3g} of log-likelihood may be left, "
-        f"mostly along {listing(variables)}."
+        f"The search ended before a maximum ({optimum.stop}); about {optimum.decrement:.3g} of log-likelihood may be "
+        f"left, mostly along {listing(variables)}."
     )
     remedy = "Try other starting values (initvals=), more starts (starts=20), or rescale the data."
     return Finding("not_converged", tuple(variables), message, {"decrement": optimum.decrement}, remedy)

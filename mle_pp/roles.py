@@ -33,6 +33,10 @@ class RoleKind(StrEnum):
     FIXED = "fixed"
 
 
+# Their prior is part of what is maximized
+_INNER = (RoleKind.LATENT, RoleKind.PENALIZED)
+
+
 @dataclass(frozen=True)
 class Role:
     """The role of one free variable, and why.
@@ -122,8 +126,8 @@ def roles(
     """How maximum likelihood treats each free variable of a model, and why.
 
     A free variable is *latent* if without its prior some other free variable would lose all influence on the data:
-    a random effect is, the coefficients of a regression with constant priors are not. Latent variables keep their prior,
-    which is part of the likelihood; those of parameters are dropped.
+    a random effect is, the coefficients of a regression with constant priors are not. Latent variables keep their
+    prior, which is part of the likelihood; those of parameters are dropped.
 
     Parameters
     ----------
@@ -160,20 +164,33 @@ def roles(
     model = resolve_model(model)
     _check_arguments(model, integrate, keep_priors, fix, potentials)
     held, kept = set(fix or ()), set(keep_priors)
-    found = {name: (RoleKind.FIXED, "held at the value given in fix") for name in held}
-    found |= {name: (RoleKind.PENALIZED, "keeps its prior, as asked by keep_priors") for name in kept}
+    found = dict.fromkeys(held, (RoleKind.FIXED, "held at the value given in fix"))
+    found |= dict.fromkeys(kept, (RoleKind.PENALIZED, "keeps its prior, as asked by keep_priors"))
     if integrate == "auto":
+        _refuse_kept_latents(_latent(model, held, set()), kept)
         for name, reason in _latent(model, held, kept).items():
             if name not in found:
                 found[name] = (RoleKind.LATENT, reason)
     else:
-        found |= {name: (RoleKind.LATENT, "named in integrate") for name in integrate}
+        found |= dict.fromkeys(integrate, (RoleKind.LATENT, "named in integrate"))
     influence = _parents(model, [*model.observed_RVs, *model.potentials])
+    through = {name: sorted(_parents(model, [model[name]])) for name, (kind, _) in found.items() if kind in _INNER}
     rows = []
     for rv in model.free_RVs:
         kind, reason = found.get(rv.name, (RoleKind.PARAMETER, ""))
-        rows.append(Role(rv.name, kind, reason or _parameter_reason(model, rv, influence), _size(model, rv)))
+        carriers = [name for name, parents in through.items() if rv.name in parents]
+        reason = reason or _parameter_reason(model, rv, influence, carriers)
+        rows.append(Role(rv.name, kind, reason, _size(model, rv)))
     return Roles(tuple(rows), potentials)
+
+
+def _refuse_kept_latents(latent: Mapping[str, str], kept: set[str]) -> None:
+    joint = sorted(kept.intersection(latent))
+    if joint:
+        raise ModelError(
+            f"keep_priors names {', '.join(joint)}, which is latent ({latent[joint[0]]}): maximizing jointly over a "
+            f"variable and the scale of its own prior has no meaningful maximum. Hold the scale at a value with fix=."
+        )
 
 
 def _check_arguments(model: pm.Model, integrate: Any, keep_priors: Any, fix: Any, potentials: str) -> None:
@@ -268,8 +285,8 @@ def _centered(model: pm.Model, held: set[str], kept: set[str], known: set[str]) 
 def _non_centered(model: pm.Model, out: set[str]) -> dict[str, str]:
     """Offsets z ~ N(0, 1) that reach the data only multiplied by a scale.
 
-    Under (z, σ) → (cz, σ/c) such a likelihood does not change, so Σ z ∂ℓ/∂z = Σ σ ∂ℓ/∂σ at every point, the sum over all
-    offsets of one σ. The derivatives at a few random points tell which offsets belong to which scale.
+    Under (z, σ) → (cz, σ/c) such a likelihood does not change, so Σ z ∂ℓ/∂z = Σ σ ∂ℓ/∂σ at every point, the sum over
+    all offsets of one σ. The derivatives at a few random points tell which offsets belong to which scale.
     """
     reached = _parents(model, model.observed_RVs) - out
     candidates = [rv for rv in model.free_RVs if rv.name in reached]
@@ -379,7 +396,9 @@ def _matching(scale: np.ndarray, offsets: Mapping[str, np.ndarray]) -> list[str]
     return [name for name, use in zip(offsets, chosen, strict=True) if use]
 
 
-def _parameter_reason(model: pm.Model, rv: Any, reached: set[str]) -> str:
+def _parameter_reason(model: pm.Model, rv: Any, reached: set[str], carriers: Sequence[str]) -> str:
+    if rv.name not in reached and carriers:
+        return f"acts on the data through {', '.join(carriers)} only; prior dropped"
     if rv.name not in reached:
         return "the data do not depend on it"
     parents = _parents(model, [rv])

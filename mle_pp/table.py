@@ -110,7 +110,8 @@ def number(value: float, error: float) -> str:
     if decimals > 8 or abs(value) >= 1e8:
         digits = int(np.clip(np.floor(np.log10(abs(value))) + decimals, 2, 14))
         return f"{value:.{digits}e}"
-    return f"{value:.{max(decimals, 0)}f}"
+    # Rounded first, and 0.0 added, so that nothing is shown as -0.000
+    return f"{round(value, max(decimals, 0)) + 0.0:.{max(decimals, 0)}f}"
 
 
 # -- text and html ------------------------------------------------------------------------------------------------

@@ -106,6 +106,7 @@ def test_rounding_is_of_the_display_only_unless_asked_for(est):
         (np.nan, 1.0, "–"),
         (np.inf, np.nan, "∞"),
         (1.0, 0.0, "1"),
+        (-0.0002, 0.1, "0.000"),
     ],
 )
 def test_digits_follow_the_error(value, error, text):

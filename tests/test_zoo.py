@@ -242,7 +242,8 @@ def test_dummy_trap():
 
 def test_unused_parameter():
     with pm.Model() as model:
-        mu, unused = pm.Normal("mu", 0, 1), pm.HalfNormal("unused", 1)
+        mu = pm.Normal("mu", 0, 1)
+        pm.HalfNormal("unused", 1)
         pm.Normal("y", mu, 1, observed=[1.0, 2.0])
     est = fit(model)
     assert est.verdict.status is Status.NOT_IDENTIFIED
@@ -318,7 +319,7 @@ def test_potential_without_its_minus_sign():
     with pm.Model() as model:
         beta, sigma = pm.Normal("beta", 0, 10, shape=2), pm.HalfNormal("sigma", 5)
         pm.Potential("likelihood", (0.5 * ((y - x.T @ beta) / sigma) ** 2 - pm.math.log(sigma)).sum())
-    with pytest.raises(mle.ModelError, match="likelihood.*potentials="):
+    with pytest.raises(mle.ModelError, match=r"likelihood.*potentials="):
         mle.find_MLE(model)
     est = fit(model, potentials="likelihood")
     assert est.verdict.status is Status.UNBOUNDED

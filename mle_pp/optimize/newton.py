@@ -43,7 +43,7 @@ class _Point:
     def __post_init__(self) -> None:
         eigen = ScaledEigen.of(self.hessian, self.gradient)
         self.decrement = newton_decrement(eigen, self.gradient)
-        self.is_convex = eigen.values[0] > -FLAT
+        self.is_convex = bool(np.all(eigen.values > -FLAT))
 
     @classmethod
     def at(cls, objective: Objective, x: np.ndarray) -> _Point | None:
@@ -138,7 +138,11 @@ def _trust_region(
         if point.decrement < _TINY_DECREMENT and point.is_convex:
             stop = Stop.SMALL_DECREMENT
             break
-        eigen = ScaledEigen.of(curvature(point), scale=scale)
+        matrix = curvature(point)
+        if not np.all(np.isfinite(matrix)):
+            stop = Stop.NO_PROGRESS
+            break
+        eigen = ScaledEigen.of(matrix, scale=scale)
         gradient = eigen.rotate(point.gradient)
         scaled = trust_region_step(gradient, eigen.values, radius)
         step = eigen.unrotate(scaled)
@@ -182,6 +186,4 @@ def _trust_region(
         if radius < 1e-15 * max(1.0, float(np.linalg.norm(scale * point.x))):
             stop = Stop.WALL if walled else Stop.NO_PROGRESS
             break
-    return Optimum(
-        point.x, -point.value, -point.gradient, -point.hessian, stop, name, iteration, evaluations, step
-    )
+    return Optimum(point.x, -point.value, -point.gradient, -point.hessian, stop, name, iteration, evaluations, step)

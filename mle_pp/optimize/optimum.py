@@ -1,4 +1,4 @@
-"""What an optimizer hands over: where it stopped and the derivatives there. Whether that is a maximum is not its call."""
+"""What an optimizer hands over: where it stopped, and the derivatives there. It does not judge what that point is."""
 
 from __future__ import annotations
 

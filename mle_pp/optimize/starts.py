@@ -30,7 +30,7 @@ def run_starts(
     initial: np.ndarray,
     default: np.ndarray,
     starts: int | str,
-    seed: int | None | np.random.Generator,
+    seed: int | np.random.Generator | None,
     method: str,
 ) -> list[Run]:
     """Maximize from several points.
