@@ -6,6 +6,7 @@ from mle_pp.flatten import flatten
 from mle_pp.verdict import Finding, Status, Verdict
 from mle_pp.find import find_MAP, find_MLE
 from mle_pp.estimate import Estimate
+from mle_pp.check import check_gradient
 from mle_pp.intervals import interval
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
@@ -22,6 +23,7 @@ __all__ = [
     "Status",
     "Verdict",
     "VerdictWarning",
+    "check_gradient",
     "compare",
     "find_MAP",
     "find_MLE",

@@ -9,8 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import pymc as pm
 import pytensor
+from pymc.logprob.basic import transformed_conditional_logp
+from pymc.logprob.rewriting import logprob_rewrites_basic_query, logprob_rewrites_db
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter
 from pytensor.graph.traversal import ancestors
 from pytensor.xtensor.type import XTensorSharedVariable, xtensor_shared
 
@@ -91,8 +95,7 @@ class ModelObjective:
         likelihood = [*model.observed_RVs, *(model.potentials if roles.potentials == "likelihood" else ())]
         penalized = [model[name] for name in roles.names(RoleKind.PENALIZED)]
         with backends.without_c_compiler():
-            terms = model.logp(vars=likelihood, sum=False, jacobian=False)
-            priors = model.logp(vars=penalized, sum=False, jacobian=False) if penalized else []
+            terms, priors = log_densities(model, likelihood), log_densities(model, penalized)
             snapshot = _copies([*terms, *priors, *model.free_RVs, *model.deterministics])
             self.parameters = Parameters(model, estimated, fixed, initvals, snapshot)
             graphs = backends.simplify(
@@ -260,6 +263,33 @@ def _copies(graphs: Sequence[Variable]) -> dict[Variable, Variable]:
             copies[variable] = pytensor.shared(value, shape=variable.type.shape)
         copies[variable].name = variable.name
     return copies
+
+
+class _InDouble(GraphRewriter):
+    """Before PyMC derives densities, and folds constants on the way: every number in double precision."""
+
+    def add_requirements(self, fgraph: FunctionGraph) -> None:
+        """None."""
+
+    def apply(self, fgraph: FunctionGraph) -> None:
+        """Replace the graph's outputs."""
+        fgraph.replace_all(list(zip(fgraph.outputs, backends.in_double(fgraph.outputs), strict=True)))
+
+
+def log_densities(model: pm.Model, variables: Sequence[Variable]) -> list[Variable]:
+    """`model.logp(variables, sum=False, jacobian=False)`, without single precision on the way."""
+    rvs = [variable for variable in variables if variable in model.basic_RVs]
+    rewriter = SequentialGraphRewriter(_InDouble(), logprob_rewrites_db.query(logprob_rewrites_basic_query))
+    densities = transformed_conditional_logp(
+        rvs,
+        rvs_to_values=model.rvs_to_values,
+        rvs_to_transforms=model.rvs_to_transforms,
+        jacobian=False,
+        ir_rewriter=rewriter,
+    )
+    potentials = [variable for variable in variables if variable not in model.basic_RVs]
+    terms = dict(zip([*rvs, *potentials], [*densities, *model.replace_rvs_by_values(potentials)], strict=True))
+    return [terms[variable] for variable in variables]
 
 
 def observed_data(model: pm.Model) -> dict[str, np.ndarray]:

@@ -77,7 +77,8 @@ def not_identified(parameters: Parameters, x: np.ndarray, directions: np.ndarray
     count = len(texts)
     remedy = (
         f"Remove or fix {count} of them (fix={{{names[0]!r}: ...}}), or let a prior decide "
-        f"(keep_priors=[{names[0]!r}]). Their estimates and standard errors are withheld; those of everything else hold."
+        f"(keep_priors=[{names[0]!r}]). Their estimates and standard errors are withheld; those of everything else "
+        f"hold."
     )
     weights = [
         {label: float(w) for label, w in zip(labels, d / np.abs(d).max(), strict=True) if w} for d in directions.T

@@ -20,7 +20,7 @@ LAYERS = {
     2: {"objective", "marginal", "stream", "checks"},
     3: {"optimize"},
     4: {"information", "report", "hints", "diagnose"},
-    5: {"estimate", "find"},
+    5: {"estimate", "find", "check"},
     6: {"intervals", "hypothesis", "criteria", "predict"},
     7: {"resample"},
     8: {"table", "datatree", "compare", "plots"},

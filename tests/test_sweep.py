@@ -1,8 +1,8 @@
 """Generated regressions of several families, each verdict and number checked independently.
 
 Whether a maximum exists is decided by the rank of the design and by linear programming (Albert and Anderson 1984 for
-the logit; the same cone for Poisson counts); the numbers by Newton's method in 40-digit arithmetic (mpmath) on hand-written
-derivatives. The suite runs a few dozen problems; ``python tests/test_sweep.py 2000`` runs as many as asked for.
+the logit; the same cone for Poisson counts); the numbers by Newton's method in 40-digit arithmetic (mpmath) on
+hand-written derivatives. The suite runs a few dozen problems; ``python tests/test_sweep.py 2000`` runs as many as asked for.
 """
 
 import sys
