@@ -50,9 +50,10 @@ _config_lock = threading.RLock()
 def without_c_compiler() -> Iterator[None]:
     """Run PyTensor without calling the C compiler, for constant folding and initial points too.
 
-    The flag belongs to the whole process, hence the lock.
+    Nor does it note for each node where in the code it was made: a sixth of the time of building derivatives. The flags
+    belong to the whole process, hence the lock.
     """
-    with _config_lock, pytensor.config.change_flags(cxx=""):
+    with _config_lock, pytensor.config.change_flags(cxx="", traceback__limit=0):
         yield
 
 
