@@ -10,7 +10,7 @@ from mle_pp.check import check_gradient
 from mle_pp.intervals import interval
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
-from mle_pp.plots import plot_dist, plot_forest
+from mle_pp.plots import plot_dist, plot_forest, plot_starts
 
 __all__ = [
     "Estimate",
@@ -32,5 +32,6 @@ __all__ = [
     "interval",
     "plot_dist",
     "plot_forest",
+    "plot_starts",
     "roles",
 ]

@@ -15,6 +15,7 @@ from enum import Enum, auto
 from functools import cached_property
 
 import numpy as np
+from scipy.optimize import minimize
 
 from mle_pp import report
 from mle_pp.linalg import ScaledEigen, complement, curvature_scale, sparse_directions
@@ -297,7 +298,10 @@ def _explore(case: _Case, parameters: Parameters) -> tuple[Diagnosis | None, np.
         elif case.is_stationary or _Side.ENDS in sides:
             degenerate.append(direction)
     if not case.is_stationary:
-        return _at_edge(case, parameters), None
+        polished = _polished(case)
+        if polished.value > case.value + 1e-3:
+            return None, polished.x
+        return _at_edge(polished, parameters), None
     if null:
         return _flat(case, parameters, null), None
     tiny = (np.abs(case.eigen.values) < 1e-12) & (case.eigen.values != 0)
@@ -333,11 +337,11 @@ def _is_quadratic(case: _Case, direction: np.ndarray) -> bool:
 
 def _candidates(case: _Case) -> list[np.ndarray]:
     """The last step, if it was still a step, and the suspicious eigen-directions."""
-    step = case.optimum.step
-    moving = np.max(np.abs(step) / case.unit) > 1e-3 if np.all(np.isfinite(step)) else False
-    directions = [step] if moving else []
-    directions += [case.eigen.direction(k) for k in case.suspicious]
-    return [d for d in map(case.in_units, directions) if np.any(d)]
+    step, size = case.optimum.step, np.where(case.objective.units > 0, 1.0, np.abs(case.x))
+    moving = np.all(np.isfinite(step)) and np.any(np.abs(step) > 1e-3 * size)
+    # Along a ray to infinity Newton's steps do not shrink: one of them is the natural stride, about a log-unit
+    directions = [case.in_units(case.eigen.direction(k)) for k in case.suspicious]
+    return [d for d in [*([step] if moving else []), *directions] if np.any(d)]
 
 
 def _in_span(case: _Case, direction: np.ndarray, known: list[np.ndarray]) -> bool:
@@ -366,8 +370,13 @@ def _at_limit(case: _Case, parameters: Parameters, outward: np.ndarray, null: li
     """A supremum that is approached outward; whatever has no effect any more out there is lost with it."""
     objective, walk = case.objective, _cleaned(case, outward)
     value, gradient = objective.value_gradient(walk.x)
-    hessian = objective.hessian(walk.x)
-    optimum = replace(case.optimum, x=walk.x, value=value, gradient=gradient, hessian=hessian)
+    optimum = replace(case.optimum, x=walk.x, value=value, gradient=gradient, hessian=objective.hessian(walk.x))
+    if not np.all(np.isfinite(optimum.hessian)) or case.noise_at(walk.x) > 2 * case.noise:
+        # Too far out to be computed; where the search ended is close enough to the limit
+        optimum = case.optimum
+    if _grows_steadily(case, outward):
+        extreme = (np.abs(outward) > 1e-2 * case.unit) & (objective.units > 0)
+        return _failed(Status.UNBOUNDED, optimum, report.unbounded(parameters, case.x, extreme))
     moved = case.in_units(walk.x - case.x if np.any(walk.x != case.x) else outward)
     drift = np.where(np.abs(moved) > 1e-4 * case.unit, moved, 0.0)[:, None]
     flat = _without_effect(case, optimum)
@@ -380,10 +389,22 @@ def _at_limit(case: _Case, parameters: Parameters, outward: np.ndarray, null: li
         findings.append(report.not_identified(parameters, case.x, known))
         lost = np.zeros((case.x.size, 0))
     basis = case.basis_without(np.hstack([known, drift, lost]))
-    status, finding = report.at_limit(parameters, walk.x, drift, lost, basis, value)
+    status, finding = report.at_limit(parameters, optimum.x, drift, lost, basis, optimum.value)
     findings.append(finding)
     verdict = Verdict(Status.NOT_IDENTIFIED if null else status, tuple(findings))
     return Diagnosis(verdict, optimum, known, drift, lost, basis)
+
+
+def _grows_steadily(case: _Case, outward: np.ndarray) -> bool:
+    """Whether a scale's way here gained as much in its last log-units as in those before: growth without a limit."""
+    main = np.abs(outward) > 1e-2 * case.unit
+    if np.any(main & (case.objective.units == 0)):
+        return False
+    values = [case.value]
+    for steps in (3.0, 6.0):
+        values.append(case.objective.value(case.x - steps * outward))
+    last, before = values[0] - values[1], values[1] - values[2]
+    return bool(last > 1 and np.isfinite(before) and last > 0.5 * before)
 
 
 def _without_effect(case: _Case, optimum: Optimum) -> np.ndarray:
@@ -401,6 +422,22 @@ def _orthonormal(columns: np.ndarray) -> np.ndarray:
         return np.zeros((columns.shape[0], 0))
     left, values, _ = np.linalg.svd(columns, full_matrices=False)
     return left[:, values > 0.1]
+
+
+def _polished(case: _Case) -> _Case:
+    """A corner or a kink is not found by derivatives: search it out with a simplex (Nelder and Mead 1965)."""
+    x = case.x
+    if x.size > 10 or case.optimum.stop is Stop.ITERATIONS:
+        return case
+    for width in (1e-2, 1e-4, 1e-4):
+        corners = np.vstack([x, x + width * np.diag(np.maximum(case.objective.units, np.abs(x) + (x == 0)))])
+        options = {"initial_simplex": corners, "xatol": 1e-13, "fatol": 1e-14, "maxiter": 400 * x.size}
+        x = minimize(lambda z: -case.objective.value(z), x, method="Nelder-Mead", options=options).x
+    value, gradient = case.objective.value_gradient(x)
+    if not value > case.value:
+        return case
+    optimum = replace(case.optimum, x=x, value=value, gradient=gradient, hessian=case.objective.hessian(x))
+    return _Case(case.objective, optimum)
 
 
 def _at_edge(case: _Case, parameters: Parameters) -> Diagnosis | None:

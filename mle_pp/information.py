@@ -112,8 +112,8 @@ def pinned_at_limit(
         return np.zeros(len(jacobian), dtype=bool)
     with np.errstate(all="ignore"):
         free = np.linalg.norm(jacobian @ basis, axis=1)
-        way = travel(function, x, drift)
-        return np.isinf(limits(function, x, drift)) | ((way > 0) & ~(free > 1e-6 * np.minimum(way, 1e100)))
+        way = np.minimum(travel(function, x, drift), 1 + np.abs(function(x)))
+        return np.isinf(limits(function, x, drift)) | ((way > 0) & ~(free > 1e-6 * way))
 
 
 def limits(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, drift: np.ndarray) -> np.ndarray:

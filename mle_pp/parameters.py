@@ -82,8 +82,6 @@ class Parameters:
         The symbolic vector.
     initial, default : ndarray, shape (size,)
         The model's own initial point, with and without `initvals` put in.
-    transformed : ndarray of bool, shape (size,)
-        Which entries are on another scale than the user's.
     layout, derived_layout : Layout
         Labels of the constrained scalars, and of the `Deterministic`s.
     unconstrained : Layout
@@ -128,14 +126,22 @@ class Parameters:
         self.initial = np.concatenate([np.zeros(0), *(np.ravel(unconstrained[n]) for n in estimated_names)])
         own = self._forward(self._start({}, fixed), set(fixed)) if initvals else unconstrained
         self.default = np.concatenate([np.zeros(0), *(np.ravel(own[n]) for n in estimated_names)])
-        moved = [np.full(np.size(unconstrained[f.name]), f.name not in same) for f in self._estimated]
-        self.transformed = np.concatenate([np.zeros(0, dtype=bool), *moved])
         self.transforms = {f.name: f.transform if f.added is None else f.added for f in self._estimated}
 
     @property
     def size(self) -> int:
         """Length of the vector."""
         return self.initial.size
+
+    @cached_property
+    def transformed(self) -> np.ndarray:
+        """Which entries are on another scale than the user's: those along which the derivative of the map changes.
+
+        The first entry of an ordered vector shifts all of it, and is not.
+        """
+        with np.errstate(all="ignore"):
+            here, there = self.jacobian(self.initial), self.jacobian(self.initial + 1.0)
+        return ~np.all(np.isclose(here, there, rtol=1e-9, atol=0), axis=0)
 
     def replace(self, graphs: Sequence[Variable]) -> list[Variable]:
         """Graphs of the model's value variables as graphs of `x`, reading copies of the data."""

@@ -98,7 +98,8 @@ def at_limit(
     ends = limits(parameters.constrained, x, drift)
     labels = parameters.layout.labels
     pinned = pinned_at_limit(parameters.constrained, parameters.jacobian(x), x, drift, basis)
-    where = {label: float(ends[labels.index(label)]) for label in marked(parameters, pinned)}
+    named = pinned if np.any(pinned) else travel(parameters.constrained, x, drift) > 0
+    where = {label: float(ends[labels.index(label)]) for label in marked(parameters, named)}
     infinite = {label: end for label, end in where.items() if np.isinf(end)}
     evidence = {"limit": where, "supremum": value}
     names = names_of(parameters, list(infinite or where))

@@ -107,6 +107,8 @@ def resolve_model(model: Any = None) -> pm.Model:
             model = pm.modelcontext(None)
         except TypeError:
             raise ModelError("No model: pass one, or call this inside `with model:`.") from None
+    if getattr(model, "built", None) is False:
+        model.build()
     backend = getattr(model, "backend", None)
     if backend is not None and isinstance(getattr(backend, "model", None), pm.Model):
         model = backend.model

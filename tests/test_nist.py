@@ -1,4 +1,4 @@
-"""NIST's nonlinear regressions: certified estimates and standard errors, from both official starts, with one start each.
+"""NIST's nonlinear regressions: certified estimates and standard errors, from both official starts, one each.
 
 `reference/nist.json` holds data, starts and certified values (11 digits) and says where they come from.
 """
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
+from pytensor.compile.mode import Mode
 
 import mle_pp as mle
 from mle_pp import Status
@@ -18,13 +20,17 @@ from mle_pp import Status
 PROBLEMS = json.loads((Path(__file__).parent / "reference/nist.json").read_text(encoding="utf-8"))["problems"]
 
 
+def exp(values):
+    return np.exp(values) if isinstance(values, np.ndarray) else pt.exp(values)
+
+
 def exponentials(b, x):
-    return b[0] * pt.exp(-b[1] * x) + b[2] * pt.exp(-b[3] * x) + b[4] * pt.exp(-b[5] * x)
+    return b[0] * exp(-b[1] * x) + b[2] * exp(-b[3] * x) + b[4] * exp(-b[5] * x)
 
 
 def peaks(b, x):
-    first, second = pt.exp(-((x - b[3]) ** 2) / b[4] ** 2), pt.exp(-((x - b[6]) ** 2) / b[7] ** 2)
-    return b[0] * pt.exp(-b[1] * x) + b[2] * first + b[5] * second
+    first, second = exp(-((x - b[3]) ** 2) / b[4] ** 2), exp(-((x - b[6]) ** 2) / b[7] ** 2)
+    return b[0] * exp(-b[1] * x) + b[2] * first + b[5] * second
 
 
 def cubics(b, x):
@@ -32,8 +38,8 @@ def cubics(b, x):
 
 
 MEANS = {
-    "BoxBOD": lambda b, x: b[0] * (1 - pt.exp(-b[1] * x)),
-    "Chwirut2": lambda b, x: pt.exp(-b[0] * x) / (b[1] + b[2] * x),
+    "BoxBOD": lambda b, x: b[0] * (1 - exp(-b[1] * x)),
+    "Chwirut2": lambda b, x: exp(-b[0] * x) / (b[1] + b[2] * x),
     "DanWood": lambda b, x: b[0] * x ** b[1],
     "Gauss1": peaks,
     "Gauss3": peaks,
@@ -41,11 +47,11 @@ MEANS = {
     "Kirby2": lambda b, x: (b[0] + b[1] * x + b[2] * x**2) / (1 + b[3] * x + b[4] * x**2),
     "Lanczos3": exponentials,
     "MGH09": lambda b, x: b[0] * (x**2 + x * b[1]) / (x**2 + x * b[2] + b[3]),
-    "MGH17": lambda b, x: b[0] + b[1] * pt.exp(-x * b[3]) + b[2] * pt.exp(-x * b[4]),
-    "Misra1a": lambda b, x: b[0] * (1 - pt.exp(-b[1] * x)),
+    "MGH17": lambda b, x: b[0] + b[1] * exp(-x * b[3]) + b[2] * exp(-x * b[4]),
+    "Misra1a": lambda b, x: b[0] * (1 - exp(-b[1] * x)),
     "Misra1b": lambda b, x: b[0] * (1 - (1 + b[1] * x / 2) ** (-2)),
-    "Nelson": lambda b, time, temperature: b[0] - b[1] * time * pt.exp(-b[2] * temperature),
-    "Rat42": lambda b, x: b[0] / (1 + pt.exp(b[1] - b[2] * x)),
+    "Nelson": lambda b, time, temperature: b[0] - b[1] * time * exp(-b[2] * temperature),
+    "Rat42": lambda b, x: b[0] / (1 + exp(b[1] - b[2] * x)),
     "Thurber": cubics,
 }
 
@@ -60,7 +66,7 @@ def fit(name, start):
     """Sigma starts at the standard deviation of the residuals there."""
     problem, y = PROBLEMS[name], response(name)
     begin, x = np.array(problem["starts"][start]), [np.array(column) for column in problem["x"]]
-    residuals = y - MEANS[name](pt.as_tensor(begin), *x).eval(mode="FAST_COMPILE")
+    residuals = y - MEANS[name](begin, *x)
     with pm.Model() as model:
         b = pm.Flat("b", shape=len(begin), initval=begin)
         sigma = pm.HalfFlat("sigma", initval=residuals.std())
@@ -106,7 +112,9 @@ def test_observed_information(name):
     b, sigma = est.params["b"].to_numpy(), float(est.params["sigma"])
     beta = pt.vector("beta")
     rss = ((y - MEANS[name](beta, *x)) ** 2).sum()
-    gradient, hessian = (f.eval({beta: b}, mode="FAST_COMPILE") for f in (pt.grad(rss, beta), pt.hessian(rss, beta)))
+    with pytensor.config.change_flags(cxx=""):
+        derivatives = pytensor.function([beta], [pt.grad(rss, beta), pt.hessian(rss, beta)], mode=Mode("py", None))
+        gradient, hessian = derivatives(b)
     np.testing.assert_allclose(gradient / np.sqrt(np.diag(hessian)) / sigma, 0, atol=1e-5)
     np.testing.assert_allclose(
         np.sqrt(np.diag(est.cov()))[:p], sigma * np.sqrt(np.diag(np.linalg.inv(hessian / 2))), rtol=1e-6

@@ -64,20 +64,35 @@ def _run(objective: Objective, origin: str, start: np.ndarray, method: str) -> R
 
 
 def _jittered(objective: Objective, default: np.ndarray, first: Run, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Points around the model's initial point and around the first result, as far away as the two lie apart."""
+    """Points around the model's initial point and around the first result, in turn, near and far."""
     found = first.optimum.x
     moved = np.abs(found - default)
-    known = np.isfinite(first.optimum.hessian).all() and np.isfinite(first.optimum.gradient).all()
-    errors = 1 / curvature_scale(-first.optimum.hessian, first.optimum.gradient) if known else np.ones(found.size)
-    width = np.where(objective.units > 0, 1.5, np.maximum(moved, 3 * np.minimum(errors, 1 + np.abs(found))))
+    width = np.where(objective.units > 0, 1.5, np.maximum(moved, _reach(objective, first.optimum)))
     centers = (default, np.where((objective.units > 0) & (moved > 5), default, found))
     count = 0
     while True:
-        # Half of the spread at every second point: far starts may leave the support
-        point = centers[count % 2] + rng.normal(size=found.size) * width * (0.5 if count % 4 < 2 else 1.0)
+        # Half of the spread at every second pair: far starts may leave the support
+        point = centers[count % 2] + rng.normal(size=found.size) * width * (1.0 if count % 4 < 2 else 0.5)
         count += 1
         if np.isfinite(objective.value(point)) or count > 200:
             yield point
+
+
+def _reach(objective: Objective, optimum: Optimum) -> np.ndarray:
+    """How far each coordinate moves alone before it costs 5 of log-likelihood: other optima lie within, or beyond."""
+    if not (np.all(np.isfinite(optimum.hessian)) and np.all(np.isfinite(optimum.gradient))):
+        return 1 + np.abs(optimum.x)
+    errors = 1 / curvature_scale(-optimum.hessian, optimum.gradient)
+    reach = 3 * np.minimum(errors, 1 + np.abs(optimum.x))
+    for k in np.flatnonzero(objective.units == 0):
+        step = np.zeros_like(optimum.x)
+        for _ in range(8):
+            step[k] = reach[k]
+            values = [objective.value(optimum.x + sign * step) for sign in (1, -1)]
+            if max(values) < optimum.value - 5:
+                break
+            reach[k] *= 2
+    return reach
 
 
 def _disagree(runs: list[Run]) -> bool:

@@ -73,7 +73,7 @@ def main() -> None:
     afresh = {name: fit_afresh(name, options.quick) for name in names}
     show("\n1. From a declared model to standard errors, fresh processes: seconds\n")
     show(speed_table(afresh, "seconds"))
-    show("\n   The same in seconds of processor time, which other work on the machine does not lengthen\n")
+    show("\n   The same in seconds of processor time, which other work on the machine lengthens less\n")
     show(speed_table(afresh, "cpu"))
     show("\n2. Share of the diagnosis: milliseconds, warm\n")
     show(diagnosis_table(names, fits))
