@@ -41,7 +41,9 @@ bench: setup-dev  ## side by side with peers
 	$(PY) tests/benchmarks/run.py
 
 notebooks: setup-dev  ## execute all notebooks, outputs in place
-	$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+	  --ClearMetadataPreprocessor.enabled=True --ClearMetadataPreprocessor.preserve_nb_metadata_mask kernelspec \
+	  notebooks/*.ipynb
 
 # Resolved over all extras, in an environment of its own, so that any of them fits the others.
 LOCK := build/lock

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from collections.abc import Collection
+
 import numpy as np
 import pymc as pm
 from pymc.logprob.censoring import MeasurableClip
@@ -14,6 +16,9 @@ from pytensor.tensor.type import discrete_dtypes
 
 from mle_pp.errors import ModelError
 from mle_pp.objective import constant_data, observed_data
+
+# Where the scale stands among the parameters of location-scale families.
+_SCALES = {"NormalRV": 1, "LaplaceRV": 1, "LogisticRV": 1, "CauchyRV": 1, "LogNormalRV": 1, "StudentTRV": 2}
 
 
 def check_model(model: pm.Model, potentials: str, fixed: Collection[str] = ()) -> None:
@@ -56,8 +61,14 @@ def _discrete(name: str) -> str:
     )
 
 
-def check_data(model: pm.Model) -> None:
+def check_data(model: pm.Model, held: Collection[str] = ()) -> None:
     """Refuse data that no likelihood can be computed from.
+
+    Parameters
+    ----------
+    model : pm.Model
+    held : collection of str
+        Variables held at a value.
 
     Raises
     ------
@@ -73,6 +84,7 @@ def check_data(model: pm.Model) -> None:
         _check_finite(name, values, infinite=False)
     for rv in model.observed_RVs:
         _check_arrays(model, rv)
+        _check_spread(model, rv, held)
 
 
 def _may_be_infinite(rv: Variable) -> bool:
@@ -96,6 +108,21 @@ def _check_finite(name: str, values: np.ndarray, infinite: bool) -> None:
 def _rows(rows: np.ndarray) -> str:
     shown = ", ".join(map(str, rows[:5]))
     return f"{shown} and {rows.size - 5} more" if rows.size > 5 else shown
+
+
+def _check_spread(model: pm.Model, rv: Variable, held: Collection[str]) -> None:
+    """A constant response is fitted exactly by a constant, and the scale then shrinks to zero without bound."""
+    position = _SCALES.get(type(rv.owner.op).__name__)
+    values = observed_data(model)[rv.name]
+    if position is None or values.size < 2 or np.ptp(values) > 0:
+        return
+    scale = rv.owner.op.dist_params(rv.owner)[position]
+    free = [other.name for other in model.free_RVs if other.name not in held and other in set(ancestors([scale]))]
+    if free:
+        raise ModelError(
+            f"All {values.size} values of {rv.name} are {np.ravel(values)[0]:g}: the likelihood has no maximum in the "
+            f"scale ({', '.join(free)}), which shrinks to zero. Check the data, or hold the scale at a value with fix=."
+        )
 
 
 def _check_arrays(model: pm.Model, rv: Variable) -> None:

@@ -156,7 +156,7 @@ class _Case:
         t = 1.0
         while 0.5 * t**2 > 20 * self.noise:
             ends = [self.x + sign * t * error for sign in (1, -1)]
-            values = [self._back_to_ridge(x, error)[1] if on_ridge else self.objective.value(x) for x in ends]
+            values = [self.back_to_ridge(x, error)[1] if on_ridge else self.objective.value(x) for x in ends]
             if all(0.2 * t**2 < self.value - value < 1.5 * t**2 for value in values):
                 return True
             t /= 4 if not on_ridge else 16
@@ -188,7 +188,7 @@ class _Case:
             noise = max(noise, self.noise_at(trial))
             if value < self.value - noise:
                 if on_ridge:
-                    trial, value = self._back_to_ridge(trial, direction)
+                    trial, value = self.back_to_ridge(trial, direction)
                 if not value >= self.value - noise:
                     return replace(here, side=_Side.RISES if risen else _Side.FALLS)
             if self.noise_at(trial) > max(2 * self.noise, 1e-6 * max(1.0, abs(self.value))):
@@ -206,7 +206,8 @@ class _Case:
         inner = self.objective.units > 0
         return bool(np.linalg.norm(x[inner]) > np.linalg.norm(self.x[inner]))
 
-    def _back_to_ridge(self, x: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, float]:
+    def back_to_ridge(self, x: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, float]:
+        """Re-maximize over everything but the direction."""
         basis = self.basis_without(direction[:, None])
         if basis.shape[1] == 0:
             return x, self.objective.value(x)
@@ -369,11 +370,7 @@ def _cleaned(case: _Case, direction: np.ndarray) -> _Walk:
 def _at_limit(case: _Case, parameters: Parameters, outward: np.ndarray, null: list[np.ndarray]) -> Diagnosis:
     """A supremum that is approached outward; whatever has no effect any more out there is lost with it."""
     objective, walk = case.objective, _cleaned(case, outward)
-    value, gradient = objective.value_gradient(walk.x)
-    optimum = replace(case.optimum, x=walk.x, value=value, gradient=gradient, hessian=objective.hessian(walk.x))
-    if not np.all(np.isfinite(optimum.hessian)) or case.noise_at(walk.x) > 2 * case.noise:
-        # Too far out to be computed; where the search ended is close enough to the limit
-        optimum = case.optimum
+    optimum = _trusted(case, walk, outward)
     if _grows_steadily(case, outward):
         extreme = (np.abs(outward) > 1e-2 * case.unit) & (objective.units > 0)
         return _failed(Status.UNBOUNDED, optimum, report.unbounded(parameters, case.x, extreme))
@@ -393,6 +390,20 @@ def _at_limit(case: _Case, parameters: Parameters, outward: np.ndarray, null: li
     findings.append(finding)
     verdict = Verdict(Status.NOT_IDENTIFIED if null else status, tuple(findings))
     return Diagnosis(verdict, optimum, known, drift, lost, basis)
+
+
+def _trusted(case: _Case, walk: _Walk, outward: np.ndarray) -> Optimum:
+    """The point nearest to the limit at which the function can still be computed, and equals its supremum."""
+    back = [case.x - steps * outward for steps in (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)]
+    for k, x in enumerate((walk.x, *back)):
+        if k > 1:
+            x, _ = case.back_to_ridge(x, outward)
+        value, gradient = case.objective.value_gradient(x)
+        hessian = case.objective.hessian(x)
+        computable = np.all(np.isfinite(hessian)) and case.noise_at(x) < 1e-7 * max(1.0, abs(case.value))
+        if computable and abs(value - case.value) <= 10 * case.noise:
+            return replace(case.optimum, x=x, value=value, gradient=gradient, hessian=hessian)
+    return case.optimum
 
 
 def _grows_steadily(case: _Case, outward: np.ndarray) -> bool:

@@ -165,7 +165,7 @@ def _find(
 ) -> Estimate:
     _check_options(method, starts, on_failure)
     _refuse_latents(model, found)
-    check_data(model)
+    check_data(model, held=set(fix or ()))
     objective = ModelObjective(model, found, fix, initvals, backend)
     _log.debug("maximizing over %d parameters, %s backend", objective.size, objective.backend)
     # Overflow and NaN on the way are answered by stepping back, not by warnings

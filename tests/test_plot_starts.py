@@ -63,10 +63,10 @@ def test_every_start_is_where_it_belongs(est):
     # The best first, what ran away before it, what has no value last
     assert fall.group.tolist() == [3, 3, 0, 0, 1, 2, 4, 4]
     np.testing.assert_allclose(fall.below[2:6], [0, -1e-9, -0.001, -500], atol=1e-10)
-    # A marker's width is some hundredth of the axis: both optima are seen, and apart
+    # A marker is some hundredths of the axis high: both optima are seen, and apart
     lower, upper = fall.ylim
-    assert np.ptp(fall.height[[2, 4]]) > 0.1 * (upper - lower)
-    assert np.ptp(fall.height[[4, 5]]) > 0.1 * (upper - lower)
+    assert np.ptp(fall.height[[2, 4]]) > 0.08 * (upper - lower)
+    assert np.ptp(fall.height[[4, 5]]) > 0.08 * (upper - lower)
     assert np.all((fall.height > lower) & (fall.height < upper))
     assert np.all(fall.height[:2] > 0)
     assert np.all(fall.height[6:] < fall.height[5])
@@ -94,7 +94,7 @@ def test_figure_holds_the_numbers(est):
         np.testing.assert_allclose(drawn(collection, label)[:, 1], fall.height[fall.group == k])
     axes = collection.iget_target(0, 0)
     assert axes.get_xlabel() == "starts, best first"
-    assert axes.get_ylabel() == "log-likelihood relative to the estimate"
+    assert axes.get_ylabel() == "log-likelihood\nrelative to the estimate"
     [legend] = collection.get_viz("figure").legends
     assert [text.get_text() for text in legend.get_texts()] == fall.labels
     assert len({handle.get_marker() for handle in legend.legend_handles}) == 4
@@ -136,16 +136,16 @@ def test_estimate_at_infinity_did_not_run_away(est):
 
 def test_penalized_and_stored_fits():
     with pm.Model() as model:
-        mu = pm.Normal("mu", 0, 1)
-        pm.Normal("y", mu, 2, observed=Y)
+        mu, sigma = pm.Normal("mu", 0, 1), pm.HalfNormal("sigma", 20)
+        pm.Normal("y", mu, sigma, observed=Y)
     for est, what in (
         (mle.find_MAP(model), "log-density"),
-        (mle.find_MLE(model, keep_priors=["mu"]), "log-density"),
+        (mle.find_MLE(model, keep_priors=["mu"]), "penalized log-likelihood"),
         (mle.from_datatree(mle.find_MLE(model).to_datatree(), model), "log-likelihood"),
     ):
         fall = waterfall(est)
         assert fall.labels == ["optimum 0, the estimate: all 3 starts"]
-        assert fall.what == f"{what} relative to the estimate"
+        assert fall.what == f"{what}\nrelative to the estimate"
         np.testing.assert_allclose(fall.below, 0, atol=1e-8)
 
 
@@ -181,6 +181,15 @@ def test_on_a_figure_that_exists(est, backend):
     collection = mle.plot_starts(with_starts(est, MIXED), plot_collection=mine)
     assert collection is mine
     assert collection.viz["starts"].sizes["optimum"] == 5
+    assert collection.aes["color"]["mapping"].values[0] == "#0072B2"
+
+
+def test_legend_of_plotly_hides_starts(est):
+    collection = mle.plot_starts(with_starts(est, MIXED), backend="plotly")
+    label = "optimum 2, 0.001 below: 1 of 8 starts"
+    traces = [trace for trace in collection.get_viz("figure").data if trace.legendgroup == label]
+    assert [trace.mode for trace in traces] == ["markers", "lines"]
+    assert [trace.showlegend for trace in traces] == [False, True]
 
 
 def test_example_in_the_docstring():

@@ -2,7 +2,8 @@
 
 Whether a maximum exists is decided by the rank of the design and by linear programming (Albert and Anderson 1984 for
 the logit; the same cone for Poisson counts); the numbers by Newton's method in 40-digit arithmetic (mpmath) on
-hand-written derivatives. The suite runs a few dozen problems; ``python tests/test_sweep.py 2000`` runs as many as asked for.
+hand-written derivatives. The suite runs a few dozen problems; ``python tests/test_sweep.py 2000`` as many as asked
+for.
 """
 
 import sys

@@ -95,8 +95,10 @@ def plot_starts(
     else:
         collection = plot_collection
         for key, values in fall.aesthetics.items():
-            mapping = xr.DataArray(values, {"optimum": fall.labels}, name="mapping")
-            collection.update_aes_from_dataset(key, mapping.to_dataset())
+            _set_aesthetic(collection, key, fall.labels, values)
+    if collection.backend == "plotly":
+        # A click on an entry of the legend hides its starts
+        _set_aesthetic(collection, "legendgroup", fall.labels, fall.labels)
     panel, module = collection.iget_target(0, 0), import_module(f"arviz_plots.backend.{collection.backend}")
 
     everywhere = {"data": fall.path, "ignore_aes": "all"}
@@ -134,16 +136,27 @@ def _options(visuals: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: {} for name in VISUALS} | dict(visuals or {})
 
 
+def _set_aesthetic(collection: PlotCollection, key: str, labels: list[str], values: list[str]) -> None:
+    """What `PlotCollection.wrap` does with ``aes``, for a collection that exists already."""
+    mapping = xr.DataArray(values, coords={"optimum": labels}, dims="optimum", name="mapping")
+    collection.update_aes_from_dataset(key, mapping.to_dataset())
+
+
 def _legend(backend: str, title: str) -> dict[str, Any]:
     """Above the panel, as its lines are long. ArviZ shows markers in matplotlib's legends only."""
-    if backend == "matplotlib":
-        look = {"linestyle": "none"}
-        return {"title": title, "aes": ["color", "marker"], "visual_kwargs": look, "loc": "outside upper center"}
-    place = {
-        "bokeh": {"side": "above", "margin": 10},
-        "plotly": {"legend_x": 0, "legend_y": 1.02, "legend_yanchor": "bottom"},
+    options: dict[str, dict[str, Any]] = {
+        "matplotlib": {
+            "aes": ["color", "marker"],
+            "visual_kwargs": {"linestyle": "none"},
+            "loc": "outside upper center",
+        },
+        "plotly": {
+            "aes": ["color", "legendgroup"],
+            "legend": {"x": 0, "y": 1.02, "yanchor": "bottom", "tracegroupgap": 0},
+        },
+        "bokeh": {"aes": ["color"], "side": "above", "margin": 10},
     }
-    return {"title": title, "aes": "color", **place.get(backend, {})}
+    return {"title": title, **options.get(backend, {})}
 
 
 @dataclass(frozen=True)
@@ -298,10 +311,11 @@ def waterfall(est: Estimate) -> Waterfall:
     add(lost, "not finite", BLACK, CROSS)
 
     gaps = [-below[inside & (optimum == k)].max() for k in others]
-    threshold = 10 ** np.floor(np.log10(min([1.0, *(gap for gap in gaps if gap > 0)])))
+    # A gap of 0.001 is one of 0.000999… after a subtraction
+    threshold = 10 ** np.floor(np.log10(min([1.0, *(gap for gap in gaps if gap > 0)])) + 1e-6)
     what = FUNCTIONS[est.kind]
     if inside.any():
-        what += f" relative to the {'best end' if status.is_failure else 'estimate'}"
+        what += f"\nrelative to the {'best end' if status.is_failure else 'estimate'}"
     title = f"{status}: no maximum found" if status.is_failure else "where the starts ended"
     labels, colors, markers = (list(column) for column in zip(*groups, strict=True))
     return Waterfall(labels, colors, markers, group[order], below[order], float(threshold), what, title)
