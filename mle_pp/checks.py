@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from collections.abc import Collection
-
 import numpy as np
 import pymc as pm
 from pymc.logprob.censoring import MeasurableClip

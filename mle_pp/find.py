@@ -30,6 +30,7 @@ _log = logging.getLogger("mle_pp")
 def find_MLE(
     model: pm.Model | None = None,
     *,
+    integrate: str | Sequence[str] = "auto",
     keep_priors: Sequence[str] = (),
     fix: Mapping[str, Any] | None = None,
     potentials: str = "error",
@@ -48,6 +49,9 @@ def find_MLE(
     ----------
     model : pm.Model or Bambi model, optional
         Default: the model of the enclosing ``with``.
+    integrate : "auto" or sequence of str
+        Which variables are latent, as `roles` finds them or exactly those named: ``integrate=[]`` makes all of them
+        parameters. A latent variable is refused in this version.
     keep_priors : sequence of str
         Variables whose priors stay (penalized likelihood).
     fix : mapping of str to array_like, optional
@@ -100,7 +104,7 @@ def find_MLE(
     """
     root = resolve_model(model)
     check_model(root, potentials)
-    found = roles(root, keep_priors=keep_priors, fix=fix, potentials=potentials)
+    found = roles(root, integrate=integrate, keep_priors=keep_priors, fix=fix, potentials=potentials)
     return _find(root, found, fix, method, starts, initvals, random_seed, backend, on_failure)
 
 
