@@ -17,10 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytensor
+from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import Mode
+from pytensor.compile.rewriting import inline_ofg_node
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import HasInnerGraph
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import toposort
 from pytensor.scalar.basic import Cast
@@ -42,6 +45,14 @@ _SIMPLIFY = RewriteDatabaseQuery(
     include=["canonicalize", "stabilize", "local_check_parameter_to_ninf_switch"],
     exclude=["local_add_canonizer", "local_mul_canonizer", "inplace", "fusion"],
 )
+
+
+@node_rewriter([OpFromGraph])
+def _open(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
+    return inline_ofg_node(node)
+
+
+_open_inner_graphs = dfs_rewriter(_open)
 
 _config_lock = threading.RLock()
 
@@ -120,6 +131,13 @@ def _again(node: Apply, inputs: Sequence[Variable]) -> list[Variable]:
             for new, old in zip(inputs, node.inputs, strict=True)
         ]
         return node.op.make_node(*back).outputs
+
+
+def inline(outputs: Sequence[Variable]) -> list[Variable]:
+    """`outputs` with inner graphs opened, which would be evaluated in a loop once vectorized."""
+    graph = FunctionGraph(outputs=list(outputs), clone=False, copy_inputs=False, copy_orphans=False)
+    _open_inner_graphs.rewrite(graph)
+    return list(graph.outputs)
 
 
 def _function(inputs: Sequence[Variable], outputs: Sequence[Variable], mode: Any) -> Callable[..., list[np.ndarray]]:

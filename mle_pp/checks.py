@@ -6,17 +6,28 @@ from collections.abc import Collection
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 from pymc.logprob.censoring import MeasurableClip
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.type import discrete_dtypes
 
+from mle_pp import backends
+from mle_pp.derivatives import Jacobian
 from mle_pp.errors import ModelError
 from mle_pp.objective import constant_data, observed_data
+from mle_pp.parameters import Parameters
 
-# Where the scale stands among the parameters of location-scale families.
-_SCALES = {"NormalRV": 1, "LaplaceRV": 1, "LogisticRV": 1, "CauchyRV": 1, "LogNormalRV": 1, "StudentTRV": 2}
+# Where location and scale stand among the parameters of location-scale families.
+_SCALES = {
+    "NormalRV": (0, 1),
+    "LaplaceRV": (0, 1),
+    "LogisticRV": (0, 1),
+    "CauchyRV": (0, 1),
+    "LogNormalRV": (0, 1),
+    "StudentTRV": (1, 2),
+}
 
 
 def check_model(model: pm.Model, potentials: str, fixed: Collection[str] = ()) -> None:
@@ -110,17 +121,33 @@ def _rows(rows: np.ndarray) -> str:
 
 def _check_spread(model: pm.Model, rv: Variable, held: Collection[str]) -> None:
     """A constant response is fitted exactly by a constant, and the scale then shrinks to zero without bound."""
-    position = _SCALES.get(type(rv.owner.op).__name__)
+    positions = _SCALES.get(type(rv.owner.op).__name__)
     values = observed_data(model)[rv.name]
-    if position is None or values.size < 2 or np.ptp(values) > 0:
+    if positions is None or values.size < 2 or np.ptp(values) > 0:
         return
-    scale = rv.owner.op.dist_params(rv.owner)[position]
-    free = [other.name for other in model.free_RVs if other.name not in held and other in set(ancestors([scale]))]
-    if free:
+    location, scale = (rv.owner.op.dist_params(rv.owner)[position] for position in positions)
+    others = [other for other in model.observed_RVs if other is not rv]
+    elsewhere = set(ancestors([i for other in others for i in other.owner.inputs]))
+    behind = set(ancestors([scale])) - elsewhere
+    free = [other.name for other in model.free_RVs if other.name not in held and other in behind]
+    if free and _reaches_constants(model, location, values.shape, held):
         raise ModelError(
             f"All {values.size} values of {rv.name} are {np.ravel(values)[0]:g}: the likelihood has no maximum in the "
             f"scale ({', '.join(free)}), which shrinks to zero. Check the data, or hold the scale at a value with fix=."
         )
+
+
+def _reaches_constants(model: pm.Model, location: Variable, shape: tuple[int, ...], held: Collection[str]) -> bool:
+    """Whether a location has an intercept: a direction of the parameters that moves all of it alike."""
+    names = [rv.name for rv in model.free_RVs if rv.name not in held and rv.dtype not in discrete_dtypes]
+    parameters = Parameters(model, names)
+    with backends.without_c_compiler():
+        [graph] = parameters.replace(model.replace_rvs_by_values([location]))
+        [flat] = backends.simplify([pt.broadcast_to(backends.as_tensor(graph), shape).ravel().astype("float64")])
+    slopes = Jacobian(flat, parameters.x)(parameters.initial)
+    ones = np.ones(len(slopes))
+    weights, *_ = np.linalg.lstsq(slopes, ones, rcond=None)
+    return bool(np.allclose(slopes @ weights, ones, atol=1e-6))
 
 
 def _check_arrays(model: pm.Model, rv: Variable) -> None:

@@ -73,7 +73,8 @@ class Hessian:
         self._seed = pt.vector("seed", dtype="float64")
         self.method = VECTORIZED
         try:
-            self._product: Variable | None = gradient(pt.dot(gradient(cost, x), self._seed), x)
+            self._cost, self._slope = cost, gradient(cost, x)
+            self._product: Variable | None = gradient(pt.dot(self._slope, self._seed), x)
         except _NO_DERIVATIVE:
             self._product, self.method = None, DIFFERENCES
 
@@ -90,6 +91,17 @@ class Hessian:
                     raise
                 self.method = COLUMNS if self.method == VECTORIZED else DIFFERENCES
 
+    def with_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Value, gradient and Hessian in one evaluation, which shares what they have in common; None if it cannot."""
+        if self.method != VECTORIZED or x.size * self._rows > _VECTORIZED_ELEMENTS:
+            return None
+        try:
+            matrix, value, slope = self._matrix()(x, np.eye(x.size))
+        except _NO_DERIVATIVE:
+            return None
+        matrix = _by_seed(matrix, x.size)
+        return value, slope, 0.5 * (matrix + matrix.T)
+
     def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
         """Hessian times vector, at the cost of about two gradients."""
         if self._product is None:
@@ -104,12 +116,17 @@ class Hessian:
             return central_differences(lambda z: self._gradient(z), x)
         if self.method == COLUMNS:
             return np.stack([self.product(x, seed) for seed in np.eye(x.size)])
+        return _by_seed(self._matrix()(x, np.eye(x.size))[0], x.size)
+
+    def _matrix(self) -> Callable[..., list[np.ndarray]]:
+        """From the point and the seeds to the products, the value and the gradient."""
         if "matrix" not in self._functions:
             seeds = pt.matrix("seeds", dtype="float64")
             with backends.without_c_compiler():
-                matrix = vectorize_graph(self._product, {self._seed: seeds})
-            self._functions["matrix"] = backends.build([self._x, seeds], [matrix], self._backend)
-        return _by_seed(self._functions["matrix"](x, np.eye(x.size))[0], x.size)
+                [product] = backends.inline([self._product])
+                outputs = [vectorize_graph(product, {self._seed: seeds}), self._cost, self._slope]
+            self._functions["matrix"] = backends.build([self._x, seeds], outputs, self._backend)
+        return self._functions["matrix"]
 
 
 class Jacobian:

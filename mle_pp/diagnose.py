@@ -102,6 +102,10 @@ class _Slice:
     def hessian(self, u: np.ndarray) -> np.ndarray:
         return self._basis.T @ self._objective.hessian(self.point(u)) @ self._basis
 
+    def derivatives(self, u: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        value, gradient, hessian = self._objective.derivatives(self.point(u))
+        return value, self._basis.T @ gradient, self._basis.T @ hessian @ self._basis
+
     def product(self, u: np.ndarray, vector: np.ndarray) -> np.ndarray:
         return self._basis.T @ self._objective.product(self.point(u), self._basis @ vector)
 

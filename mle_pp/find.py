@@ -227,9 +227,9 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
     chosen = next((d for d in diagnoses if not d.verdict.status.is_failure), diagnoses[0])
     ran_away = [optima[k].optimum for k in order if optima[k].optimum.stop is Stop.FAR]
     if ran_away and not chosen.verdict.status.is_failure:
-        elsewhere = diagnose(objective, objective.parameters, ran_away[0]).verdict.findings
-        variables = tuple(v for finding in elsewhere for v in finding.variables)
-        chosen = chosen.adding([report.unbounded_elsewhere(variables)])
+        parameters = objective.parameters
+        collapsed = (np.abs(ran_away[0].x - parameters.default) > 5) & (objective.units > 0)
+        chosen = chosen.adding([report.unbounded_elsewhere(report.owners(parameters, collapsed))])
     if not chosen.verdict.status.is_failure:
         known = {finding.kind for finding in chosen.verdict.findings}
         chosen = chosen.adding([h for h in hints(objective, chosen.optimum) if h.kind not in known])

@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+# xarray imports what optional packages it finds (sparse, and Numba with it) when it first sees a coordinate: here, with
+# the other imports, rather than in the first fit
+xr.Dataset(coords={"i": np.arange(1)})
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -53,6 +53,9 @@ class Objective(Protocol):
     def hessian(self, x: np.ndarray) -> np.ndarray:
         """The matrix of second derivatives."""
 
+    def derivatives(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, gradient and Hessian."""
+
     def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
         """Hessian times vector."""
 
@@ -186,6 +189,14 @@ class ModelObjective:
     def hessian(self, x: np.ndarray) -> np.ndarray:
         """The symmetric matrix of second derivatives at `x`, shape (size, size)."""
         return self._hessian(x)
+
+    def derivatives(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, gradient and Hessian at `x`."""
+        together = self._hessian.with_gradient(x)
+        if together is None:
+            return *self.value_gradient(x), self.hessian(x)
+        value, slope, matrix = together
+        return _scalar(value), slope, matrix
 
     def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
         """Hessian times vector at `x`."""

@@ -17,6 +17,8 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pymc.distributions.transforms import Interval, _default_transform
+from pymc.initial_point import make_initial_point_expression
+from pymc.pytensorf import find_rng_nodes
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
@@ -162,8 +164,7 @@ class Parameters:
 
     def _start(self, initvals: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Constrained starting values of every free variable."""
-        point = self.model._make_initial_point(return_transformed=False)(0)
-        start = {name: np.asarray(value) for name, value in point.items()}
+        start = initial_point(self.model)
         for given, argument in ((initvals, "initvals"), (fixed, "fix")):
             for name, value in given.items():
                 shape = start[name].shape
@@ -310,6 +311,19 @@ class Parameters:
     def derived_jacobian(self, x: np.ndarray) -> np.ndarray:
         """∂(derived)/∂x, shape (derived_layout.size, size)."""
         return self._derived_jacobian(x)
+
+
+def initial_point(model: pm.Model) -> dict[str, np.ndarray]:
+    """The model's own initial point, on the constrained scale, without PyMC's compilation where nothing is drawn."""
+    expressions = make_initial_point_expression(
+        free_rvs=model.free_RVs,
+        rvs_to_transforms=model.rvs_to_transforms,
+        initval_strategies=model.rvs_to_initial_values,
+    )
+    if find_rng_nodes(expressions):
+        return {name: np.asarray(v) for name, v in model._make_initial_point(return_transformed=False)(0).items()}
+    values = backends.build([], [backends.as_tensor(e) for e in expressions])()
+    return {rv.name: value for rv, value in zip(model.free_RVs, values, strict=True)}
 
 
 def _is_numeric(variable: Variable) -> bool:

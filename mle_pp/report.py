@@ -140,11 +140,16 @@ def _bound_from_prior(parameters: Parameters, where: dict[str, float]) -> str:
     return ""
 
 
+def owners(parameters: Parameters, marks: np.ndarray) -> tuple[str, ...]:
+    """The variables that the marked entries of the vector belong to; all of them if none is marked."""
+    own = dict(zip(parameters.unconstrained.names, parameters.layout.names, strict=True))
+    marked_names = np.array(parameters.unconstrained.owners())[marks]
+    return tuple(dict.fromkeys(own[name] for name in marked_names)) or tuple(parameters.layout.names)
+
+
 def unbounded(parameters: Parameters, x: np.ndarray, extreme: np.ndarray) -> Finding:
     """The search ran away."""
-    owners = np.array(parameters.unconstrained.owners())
-    by_inner = dict(zip(parameters.unconstrained.names, parameters.layout.names, strict=True))
-    names = list(dict.fromkeys(by_inner[name] for name in owners[extreme])) or parameters.layout.names
+    names = owners(parameters, extreme)
     values = parameters.constrained(x)
     pieces = parameters.layout.slices()
     ends = listing([f"{name} (reached {_short(values[pieces[name]])})" for name in names])
@@ -154,7 +159,7 @@ def unbounded(parameters: Parameters, x: np.ndarray, extreme: np.ndarray) -> Fin
         f"sign. Constrain it (fix={{{names[0]!r}: ...}}), keep its prior (keep_priors=[{names[0]!r}]), or start "
         "elsewhere (initvals=)."
     )
-    return Finding("unbounded", tuple(names), message, {"value": float(np.max(np.abs(x)))}, remedy)
+    return Finding("unbounded", names, message, {"value": float(np.max(np.abs(x)))}, remedy)
 
 
 def _short(values: np.ndarray) -> str:

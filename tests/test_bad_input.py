@@ -176,6 +176,24 @@ def test_no_rows():
     refused(model, "y has no observations", "observed=")
 
 
+@pytest.mark.usefixtures("no_objective")
+def test_constant_response():
+    refused(line(np.full(4, 2.5)), "All 4 values of y are 2.5", "(sigma)", "fix=")
+
+
+@pytest.mark.parametrize("case", ["no intercept", "scale held", "scale shared"])
+def test_constant_response_that_has_a_maximum(case):
+    """No refusal: the optimizer is reached."""
+    y = np.full(4, 2.5)
+    with pm.Model() as model:
+        sigma, slope = pm.HalfNormal("sigma"), pm.Normal("slope")
+        pm.Normal("y", slope * np.arange(4.0) if case == "no intercept" else slope, sigma, observed=y)
+        if case == "scale shared":
+            pm.Normal("other", 0, sigma, observed=Y)
+    with pytest.raises(AssertionError, match="optimizer"):
+        mle.find_MLE(model, fix={"sigma": 1.0} if case == "scale held" else None)
+
+
 def test_shapes_that_disagree():
     with pm.Model() as model:
         x, y = pm.Data("x", np.arange(4.0)), pm.Data("response", Y)

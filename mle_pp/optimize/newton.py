@@ -47,11 +47,10 @@ class _Point:
 
     @classmethod
     def at(cls, objective: Objective, x: np.ndarray) -> _Point | None:
-        value, gradient = objective.value_gradient(x)
-        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+        value, gradient, hessian = objective.derivatives(x)
+        if not (np.isfinite(value) and np.all(np.isfinite(gradient)) and np.all(np.isfinite(hessian))):
             return None
-        hessian = objective.hessian(x)
-        return cls(x, -value, -gradient, -hessian) if np.all(np.isfinite(hessian)) else None
+        return cls(x, -value, -gradient, -hessian)
 
 
 def units(start: np.ndarray, natural: np.ndarray, hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
