@@ -9,12 +9,13 @@ import pytensor.tensor as pt
 from pytensor.gradient import NullTypeGradError, grad, pushforward
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import vectorize_graph
+from pytensor.graph.utils import MethodNotDefined
 from pytensor.tensor.variable import TensorVariable
 
 from mle_pp import backends
 
 # What PyTensor raises where an operation has no derivative, or no vectorized form of it.
-_NO_DERIVATIVE = (NotImplementedError, NullTypeGradError, TypeError, ValueError, AttributeError)
+_NO_DERIVATIVE = (NotImplementedError, MethodNotDefined, NullTypeGradError, TypeError, ValueError)
 
 # A vectorized Hessian holds size × rows numbers for each node of its graph; beyond this it goes column by column.
 _VECTORIZED_ELEMENTS = 5e6

@@ -258,6 +258,13 @@ def diagnose(objective: Objective, parameters: Parameters, optimum: Optimum) -> 
     return _failed(Status.NOT_CONVERGED, optimum, report.not_converged(parameters, optimum))
 
 
+def is_noise(objective: Objective, optimum: Optimum) -> bool:
+    """Whether the function at the end of a search is mostly rounding errors."""
+    if not np.isfinite(optimum.value) or not np.all(np.isfinite(optimum.hessian)) or objective.size == 0:
+        return False
+    return _Case(objective, optimum).noise > 1e-4 * max(1.0, abs(optimum.value))
+
+
 def _regular(optimum: Optimum) -> Diagnosis:
     size = optimum.x.size
     none = np.zeros((size, 0))
@@ -379,7 +386,7 @@ def _at_limit(case: _Case, parameters: Parameters, outward: np.ndarray, null: li
         extreme = (np.abs(outward) > 1e-2 * case.unit) & (objective.units > 0)
         return _failed(Status.UNBOUNDED, optimum, report.unbounded(parameters, case.x, extreme))
     moved = case.in_units(walk.x - case.x if np.any(walk.x != case.x) else outward)
-    drift = np.where(np.abs(moved) > 1e-4 * case.unit, moved, 0.0)[:, None]
+    drift = _necessary(case, np.where(np.abs(moved) > 1e-2 * case.unit, moved, 0.0))[:, None]
     flat = _without_effect(case, optimum)
     rest = complement(drift / case.unit[:, None])
     lost = case.unit[:, None] * (rest @ _orthonormal(rest.T @ (flat / case.unit[:, None])))
@@ -394,6 +401,15 @@ def _at_limit(case: _Case, parameters: Parameters, outward: np.ndarray, null: li
     findings.append(finding)
     verdict = Verdict(Status.NOT_IDENTIFIED if null else status, tuple(findings))
     return Diagnosis(verdict, optimum, known, drift, lost, basis)
+
+
+def _necessary(case: _Case, drift: np.ndarray) -> np.ndarray:
+    """The drift without the parts that need not go: the supremum is approached without them, too."""
+    for k in np.argsort(np.abs(drift) / case.unit):
+        less = np.where(np.arange(drift.size) == k, 0.0, drift)
+        if drift[k] != 0 and np.any(less) and _is_receding(case, less):
+            drift = less
+    return drift
 
 
 def _trusted(case: _Case, walk: _Walk, outward: np.ndarray) -> Optimum:

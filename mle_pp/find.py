@@ -12,7 +12,7 @@ import pandas as pd
 
 from mle_pp import report
 from mle_pp.checks import check_data, check_model
-from mle_pp.diagnose import Diagnosis, diagnose
+from mle_pp.diagnose import Diagnosis, diagnose, is_noise
 from mle_pp.errors import EstimationError, ModelError, VerdictWarning
 from mle_pp.estimate import Estimate, kind_of
 from mle_pp.hints import hints
@@ -103,7 +103,8 @@ def find_MLE(
     (3.0, True)
     """
     root = resolve_model(model)
-    check_model(root, potentials)
+    _refuse_centered(model)
+    check_model(root, potentials, fixed=set(fix or ()))
     found = roles(root, integrate=integrate, keep_priors=keep_priors, fix=fix, potentials=potentials)
     return _find(root, found, fix, method, starts, initvals, random_seed, backend, on_failure)
 
@@ -149,7 +150,8 @@ def find_MAP(
     1.5
     """
     root = resolve_model(model)
-    check_model(root, "likelihood")
+    _refuse_centered(model)
+    check_model(root, "likelihood", fixed=set(fix or ()))
     first = roles(root, fix=fix, potentials="likelihood")
     _refuse_latents(root, first)
     found = roles(root, keep_priors=first.names(RoleKind.PARAMETER), fix=fix, potentials="likelihood")
@@ -186,6 +188,17 @@ def _find(
     return estimate
 
 
+def _refuse_centered(model: Any) -> None:
+    """A Bambi model with centered predictors has an intercept that is not the one Bambi reports."""
+    components = getattr(model, "components", None) or {}
+    predictors = any(getattr(component, "common_terms", None) for component in components.values())
+    if getattr(model, "center_predictors", False) and predictors and "Intercept" in resolve_model(model).named_vars:
+        raise ModelError(
+            "Bambi centers the predictors, so that Intercept in its PyMC model is not the intercept of its formula. "
+            "Build the model with bmb.Model(..., center_predictors=False): then both are the same."
+        )
+
+
 def _check_options(method: str, starts: int | str, on_failure: str) -> None:
     check_method(method)
     if starts != "auto" and not (isinstance(starts, int) and not isinstance(starts, bool) and starts >= 1):
@@ -218,7 +231,9 @@ def _refuse_latents(model: pm.Model, found: Roles) -> None:
 def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[int]]:
     """The best end that is a maximum, and for every start the number of the optimum it reached."""
     optima, reached = _group(objective, runs)
-    order = sorted(range(len(optima)), key=lambda k: -optima[k].optimum.value)
+    # A value that is rounding errors only is none, however high
+    rank = [(is_noise(objective, run.optimum), -run.optimum.value) for run in optima]
+    order = sorted(range(len(optima)), key=lambda k: rank[k])
     diagnoses: list[Diagnosis] = []
     for k in order:
         diagnoses.append(diagnose(objective, objective.parameters, optima[k].optimum))

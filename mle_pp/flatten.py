@@ -27,6 +27,8 @@ from pytensor.graph.traversal import ancestors, toposort
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.random.op import RNGConsumerOp
 
+from mle_pp.roles import resolve_model
+
 
 def flatten(model: BaseModel | None = None, *, keep: Collection[str] = ()) -> pm.Model:
     """Drop the priors of a model: a new model whose log-density is that of the data.
@@ -82,7 +84,7 @@ def flatten(model: BaseModel | None = None, *, keep: Collection[str] = ()) -> pm
     >>> print(round(estimate.posterior["mu"].item(), 4))
     2.0
     """
-    root = pm.modelcontext(model).root
+    root = resolve_model(model)
     keep = {keep} if isinstance(keep, str) else set(keep)
     free = [rv.name for rv in root.free_RVs]
     if unknown := sorted(keep.difference(free)):

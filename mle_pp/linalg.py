@@ -36,7 +36,8 @@ class ScaledEigen:
         """Decompose; by default in the scale of the curvature."""
         if scale is None:
             scale = curvature_scale(hessian, np.zeros(len(hessian)) if gradient is None else gradient)
-        values, vectors = eigh(hessian / np.outer(scale, scale))
+        # Divided one after the other, for the product of two scales may overflow or underflow
+        values, vectors = eigh(np.nan_to_num(hessian / scale[:, None] / scale, posinf=1e100, neginf=-1e100))
         return cls(scale, values, vectors)
 
     def rotate(self, gradient: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.xtensor.type import XTensorSharedVariable, xtensor_shared
 
 from mle_pp import backends
+from mle_pp.densities import precise
 from mle_pp.derivatives import Hessian, gradient
 from mle_pp.errors import ModelError
 from mle_pp.fisher import FisherInformation, families_missing
@@ -99,6 +100,7 @@ class ModelObjective:
         penalized = [model[name] for name in roles.names(RoleKind.PENALIZED)]
         with backends.without_c_compiler():
             terms, priors = log_densities(model, likelihood), log_densities(model, penalized)
+            terms = [precise(model, rv, term) for rv, term in zip(likelihood, terms, strict=True)]
             snapshot = _copies([*terms, *priors, *model.free_RVs, *model.deterministics])
             self.parameters = Parameters(model, estimated, fixed, initvals, snapshot)
             graphs = backends.simplify(

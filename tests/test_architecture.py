@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # A unit imports only from lower layers ...
 LAYERS = {
     0: {"errors", "linalg", "display", "layout", "verdict", "conventions"},
-    1: {"backends", "derivatives", "parameters", "roles", "flatten", "fisher"},
+    1: {"backends", "derivatives", "parameters", "roles", "flatten", "fisher", "densities"},
     2: {"objective", "marginal", "stream", "checks"},
     3: {"optimize"},
     4: {"information", "report", "hints", "diagnose"},
@@ -33,6 +33,7 @@ SIBLINGS = {
     "parameters": {"backends", "derivatives"},
     "roles": {"backends", "derivatives", "parameters"},
     "flatten": {"roles"},
+    "densities": {"backends"},
     "fisher": {"backends", "derivatives", "parameters"},
     "marginal": {"objective"},
     "stream": {"objective"},
