@@ -28,6 +28,7 @@ from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import toposort
 from pytensor.scalar.basic import Cast
 from pytensor.tensor.basic import MakeVector
+from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, Elemwise
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
@@ -48,8 +49,10 @@ _SIMPLIFY = RewriteDatabaseQuery(
 
 
 @node_rewriter([OpFromGraph])
-def _open(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
-    return inline_ofg_node(node)
+def _open(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    # Not the derivatives of matrix operations: these vectorize better as they are
+    is_matrix = any(isinstance(inner.op, Blockwise) for inner in node.op.fgraph.apply_nodes)
+    return None if is_matrix else inline_ofg_node(node)
 
 
 _open_inner_graphs = dfs_rewriter(_open)

@@ -81,6 +81,8 @@ class Hessian:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The symmetric matrix of second derivatives at `x`."""
+        if x.size == 0:
+            return np.zeros((0, 0))
         if self.method == VECTORIZED and x.size * self._rows > _VECTORIZED_ELEMENTS:
             self.method = COLUMNS
         while True:

@@ -90,7 +90,7 @@ class Estimate:
     @property
     def bic(self) -> float:
         """Schwarz's criterion, −2 loglik + n_params log(n_obs), with `n_obs` the rows of data."""
-        return -2 * self._criterion_loglik + self.n_params * np.log(self.n_obs)
+        return -2 * self._criterion_loglik + self.n_params * np.log(self.n_obs) if self.n_obs else np.nan
 
     # -- uncertainty ----------------------------------------------------------------------------------------------
 

@@ -190,8 +190,8 @@ def _find(
 
 def _refuse_centered(model: Any) -> None:
     """A Bambi model with centered predictors has an intercept that is not the one Bambi reports."""
-    components = getattr(model, "components", None) or {}
-    predictors = any(getattr(component, "common_terms", None) for component in components.values())
+    parameters = getattr(model, "parameters", None) or {}
+    predictors = any(getattr(parameter, "common_terms", None) for parameter in parameters.values())
     if getattr(model, "center_predictors", False) and predictors and "Intercept" in resolve_model(model).named_vars:
         raise ModelError(
             "Bambi centers the predictors, so that Intercept in its PyMC model is not the intercept of its formula. "

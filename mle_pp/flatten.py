@@ -27,8 +27,6 @@ from pytensor.graph.traversal import ancestors, toposort
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.random.op import RNGConsumerOp
 
-from mle_pp.roles import resolve_model
-
 
 def flatten(model: BaseModel | None = None, *, keep: Collection[str] = ()) -> pm.Model:
     """Drop the priors of a model: a new model whose log-density is that of the data.
@@ -84,7 +82,8 @@ def flatten(model: BaseModel | None = None, *, keep: Collection[str] = ()) -> pm
     >>> print(round(estimate.posterior["mu"].item(), 4))
     2.0
     """
-    root = resolve_model(model)
+    # A Bambi model holds its PyMC model
+    root = pm.modelcontext(getattr(getattr(model, "backend", None), "model", model)).root
     keep = {keep} if isinstance(keep, str) else set(keep)
     free = [rv.name for rv in root.free_RVs]
     if unknown := sorted(keep.difference(free)):

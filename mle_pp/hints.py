@@ -44,7 +44,7 @@ def spike(objective: ModelObjective, optimum: Optimum) -> Finding | None:
             far = near.copy()
             far[scale] -= _SHRINK
             if other is not None:
-                near[other] = far[other] = point[other] - 2 * _SHRINK
+                near[other] = far[other] = min(point[other], objective.parameters.default[other]) - 2 * _SHRINK
             gain = objective.value(far) - objective.value(near)
             if np.isfinite(gain) and 0.4 * _SHRINK < gain < 50 * _SHRINK:
                 shrunk = (scale,) if other is None else (scale, other)

@@ -60,6 +60,9 @@ class Objective(Protocol):
     def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
         """Hessian times vector."""
 
+    def residuals(self, x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Of each location-scale variable: observation minus location, and the derivative of the location."""
+
     def information(self, x: np.ndarray) -> np.ndarray:
         """The expected information, on the scale of the negative Hessian."""
 

@@ -143,7 +143,12 @@ class Parameters:
         """
         with np.errstate(all="ignore"):
             here, there = self.jacobian(self.initial), self.jacobian(self.initial + 1.0)
-        return ~np.all(np.isclose(here, there, rtol=1e-9, atol=0), axis=0)
+        changes = ~np.isclose(here, there, rtol=1e-9, atol=0)
+        # Of its own variable: a location on which another's bound depends is still a location
+        own, inner = self.layout.slices().values(), self.unconstrained.slices().values()
+        return np.concatenate(
+            [np.zeros(0, dtype=bool), *(changes[o, i].any(axis=0) for o, i in zip(own, inner, strict=True))]
+        )
 
     def replace(self, graphs: Sequence[Variable]) -> list[Variable]:
         """Graphs of the model's value variables as graphs of `x`, reading copies of the data."""
@@ -224,20 +229,27 @@ class Parameters:
         start = 0
         for free in self._free:
             if free.name not in names:
-                substitutions[free.value] = _like(pt.constant(unconstrained[free.name]), free.value)
+                held = pt.constant(unconstrained[free.name])
+                parents = set(self.model.free_RVs).intersection(ancestors(free.rv.owner.inputs))
+                if free.transform is not None and parents:
+                    # Bounds that are estimated: the value is held, wherever it lies between them
+                    value = _like(pt.constant(constrained[free.name]), free.rv)
+                    held = free.transform.forward(value, *self._transform_inputs(free))
+                substitutions[free.value] = _like(held, free.value)
                 continue
             shape = unconstrained[free.name].shape
             size = int(np.prod(shape, dtype=int))
             piece = self.x[start : start + size].reshape(shape)
             if free.added is not None:
-                inputs = self.model.replace_rvs_by_values([i for i in free.rv.owner.inputs if _is_numeric(i)])
-                replaced = iter(inputs)
-                piece = free.added.backward(
-                    piece, *[next(replaced) if _is_numeric(i) else i for i in free.rv.owner.inputs]
-                )
+                piece = free.added.backward(piece, *self._transform_inputs(free))
             substitutions[free.value] = _like(piece, free.value)
             start += size
         return substitutions
+
+    def _transform_inputs(self, free: _Free) -> list[Variable]:
+        """What a transform reads its bounds from, in terms of value variables."""
+        replaced = iter(self.model.replace_rvs_by_values([i for i in free.rv.owner.inputs if _is_numeric(i)]))
+        return [next(replaced) if _is_numeric(i) else i for i in free.rv.owner.inputs]
 
     # -- constrained values ---------------------------------------------------------------------------------------
 

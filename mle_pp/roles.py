@@ -174,6 +174,7 @@ def roles(
             if name not in found:
                 found[name] = (RoleKind.LATENT, reason)
     else:
+        _refuse_kept_latents(_centered(model, held, set(), set()), kept)
         found |= dict.fromkeys(integrate, (RoleKind.LATENT, "named in integrate"))
     influence = _parents(model, [*model.observed_RVs, *model.potentials])
     through = {name: sorted(_parents(model, [model[name]])) for name, (kind, _) in found.items() if kind in _INNER}

@@ -379,14 +379,21 @@ FRAME = pd.DataFrame({"y": Y, "a": X[:, 1], "b": X[:, 2], "g": np.repeat(["u", "
 
 @pytest.mark.parametrize("built", [False, True])
 def test_bambi_regression(built):
-    model = bmb.Model("y ~ a + b", FRAME)
+    model = bmb.Model("y ~ a + b", FRAME, center_predictors=False)
     if built:
         model.build()
     est = fit(model)
     values, errors = least_squares()
-    np.testing.assert_allclose(flat(est.params, "a", "b", "sigma"), values[1:], rtol=1e-9)
-    np.testing.assert_allclose(flat(est.stderr(), "a", "b", "sigma"), errors[1:], rtol=1e-8)
+    names = ["Intercept", "a", "b", "sigma"]
+    np.testing.assert_allclose(flat(est.params, *names), values, rtol=1e-9)
+    np.testing.assert_allclose(flat(est.stderr(), *names), errors, rtol=1e-8)
     assert est.roles["sigma"].kind == "parameter"
+
+
+def test_bambi_with_centered_predictors():
+    """Its graph's intercept is not the formula's: never reported as if it were."""
+    with pytest.raises(mle.ModelError, match="center_predictors=False"):
+        mle.find_MLE(bmb.Model("y ~ a + b", FRAME))
 
 
 def test_bambi_without_intercept():
@@ -399,16 +406,17 @@ def test_bambi_logistic_regression():
     import statsmodels.formula.api as smf
 
     frame = FRAME.assign(z=(np.median(Y) < Y).astype(int) ^ (np.arange(40) % 7 == 0))
-    est = fit(bmb.Model("z ~ a + g", frame, family="bernoulli"))
+    est = fit(bmb.Model("z ~ a + g", frame, family="bernoulli", center_predictors=False))
     other = smf.logit("z ~ a + g", frame).fit(disp=0, tol=1e-14)
-    np.testing.assert_allclose(flat(est.params, "a", "g"), other.params[["a", "g[T.v]"]], rtol=1e-8)
-    np.testing.assert_allclose(flat(est.stderr(), "a", "g"), other.bse[["a", "g[T.v]"]], rtol=1e-7)
+    ours, theirs = ["Intercept", "a", "g"], ["Intercept", "a", "g[T.v]"]
+    np.testing.assert_allclose(flat(est.params, *ours), other.params[theirs], rtol=1e-8)
+    np.testing.assert_allclose(flat(est.stderr(), *ours), other.bse[theirs], rtol=1e-7)
     np.testing.assert_allclose(est.loglik, other.llf, rtol=1e-11)
 
 
 def test_bambi_group_effects_are_latent():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        model = bmb.Model("y ~ a + (1|g)", FRAME)
+        model = bmb.Model("y ~ a + (1|g)", FRAME, center_predictors=False)
         with pytest.raises(mle.ModelError, match=r"1\|g.*latent"):
             mle.find_MLE(model)

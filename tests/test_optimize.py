@@ -34,6 +34,9 @@ class Function:
     def hessian(self, x):
         return self._hessian(x / self.scale) / np.outer(self.scale, self.scale)
 
+    def derivatives(self, x):
+        return *self.value_gradient(x), self.hessian(x)
+
     def product(self, x, vector):
         return self.hessian(x) @ vector
 

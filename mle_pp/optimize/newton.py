@@ -96,8 +96,9 @@ def trust_region_step(gradient: np.ndarray, curvature: np.ndarray, radius: float
     high = max(start + float(np.linalg.norm(gradient)) / radius, 2 * low)
     while length(high) > radius:
         high *= 2
-    shift = brentq(lambda s: radius / length(s) - 1, low, high, rtol=1e-10, maxiter=200)
-    return -gradient / (curvature + shift)
+    shift = brentq(lambda s: radius / length(s) - 1, low, high, xtol=1e-300, rtol=1e-15, maxiter=500)
+    step = -gradient / (curvature + shift)
+    return step * min(1.0, radius / float(np.linalg.norm(step)))
 
 
 def newton(objective: Objective, start: np.ndarray, max_iterations: int = MAX_ITERATIONS) -> Optimum:
@@ -152,6 +153,10 @@ def _trust_region(
         evaluations += 1
         noise = 1e-13 * max(1.0, abs(point.value))
         new = _Point.at(objective, trial) if np.isfinite(value) and point.value - value > -100 * noise else None
+        if predicted < noise and point.decrement > 1e-6 and length > 0.8 * radius and radius < 1e10:
+            # It is the region that is too small for anything to be seen, not the slope
+            radius *= 10
+            continue
         if predicted < noise:
             # Values can no longer tell which point is better; gradients still can.
             if new is None or new.decrement > 0.25 * point.decrement:

@@ -68,11 +68,19 @@ def _jittered(objective: Objective, default: np.ndarray, first: Run, rng: np.ran
     found = first.optimum.x
     moved = np.abs(found - default)
     width = np.where(objective.units > 0, 1.5, np.maximum(moved, _reach(objective, first.optimum)))
+    for residuals, slopes in objective.residuals(found):
+        # As far as the data reach: other optima may lie at other groups of them
+        with np.errstate(all="ignore"):
+            spread = 2 * np.std(residuals) / np.sqrt(np.mean(slopes**2, axis=0))
+        width = np.where((objective.units == 0) & np.isfinite(spread), np.maximum(width, spread), width)
     centers = (default, np.where((objective.units > 0) & (moved > 5), default, found))
     count = 0
     while True:
         # Half of the spread at every second pair: far starts may leave the support
-        point = centers[count % 2] + rng.normal(size=found.size) * width * (1.0 if count % 4 < 2 else 0.5)
+        draw = rng.normal(size=found.size)
+        # Not back to where the first start was
+        draw *= max(1.0, np.sqrt(found.size) / np.linalg.norm(draw))
+        point = centers[count % 2] + draw * width * (1.0 if count % 4 < 2 else 0.5)
         count += 1
         if np.isfinite(objective.value(point)) or count > 200:
             yield point
