@@ -354,7 +354,10 @@ def _is_quadratic(case: _Case, direction: np.ndarray) -> bool:
 
 def _candidates(case: _Case) -> list[np.ndarray]:
     """The last step, if it was still a step, and the suspicious eigen-directions."""
-    step, size = case.optimum.step, np.where(case.objective.units > 0, 1.0, np.abs(case.x))
+    # An estimate of zero has no size of its own: there, a standard error counts, if it is one
+    error = np.minimum(1 / curvature_scale(-case.optimum.hessian, case.optimum.gradient), 1.0)
+    size = np.where(case.objective.units > 0, 1.0, np.maximum(np.abs(case.x), error))
+    step = case.optimum.step
     moving = np.all(np.isfinite(step)) and np.any(np.abs(step) > 1e-3 * size)
     # Along a ray to infinity Newton's steps do not shrink: one of them is the natural stride, about a log-unit
     directions = [case.in_units(case.eigen.direction(k)) for k in case.suspicious]
