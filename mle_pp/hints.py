@@ -90,7 +90,7 @@ def _on_an_observation(objective: ModelObjective, x: np.ndarray) -> Iterator[np.
 
 
 def missing_constant(objective: ModelObjective, optimum: Optimum) -> Finding | None:
-    """Whether a normal model would gain by a constant in its mean, and how much.
+    """Whether a normal model with one estimated scale would gain by a constant in its mean, and how much.
 
     With the derivative of the mean as the design, adding a column of ones changes the residual sum of squares as in
     linear regression (Frisch and Waugh 1933): exactly so for linear predictors.
@@ -102,9 +102,13 @@ def missing_constant(objective: ModelObjective, optimum: Optimum) -> Finding | N
         extra = ones - slopes @ np.linalg.lstsq(slopes, ones, rcond=None)[0]
         if extra @ extra < 1e-8 * ones.size:
             return None
-        rss = float(residuals @ residuals)
+        rss, n = float(residuals @ residuals), residuals.size
+        # Only where one common scale is estimated: its maximum is the mean square, which the log-likelihood then shows
+        common = -0.5 * n * (np.log(2 * np.pi * rss / n) + 1)
+        if not np.isclose(objective.loglik(optimum.x), common, rtol=1e-6):
+            return None
         reduced = rss - float(extra @ residuals) ** 2 / float(extra @ extra)
-        gain = 0.5 * residuals.size * np.log(rss / reduced) if reduced > 0 else 0.0
+        gain = 0.5 * n * np.log(rss / reduced) if reduced > 0 else 0.0
         # Twice the gain is χ² with one degree of freedom without a constant; 10 is far beyond its tail
         if gain > 10:
             return report.no_constant(objective.names[0], float(residuals.mean()), gain)
