@@ -22,7 +22,7 @@ from mle_pp import backends
 from mle_pp.densities import precise
 from mle_pp.derivatives import Hessian, gradient
 from mle_pp.errors import ModelError
-from mle_pp.fisher import FisherInformation, families_missing
+from mle_pp.fisher import LOCATIONS, FisherInformation, families_missing
 from mle_pp.parameters import Parameters
 from mle_pp.roles import RoleKind, Roles
 
@@ -217,7 +217,8 @@ class ModelObjective:
 
     def residuals(self, x: np.ndarray, family: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Residuals of each location-scale variable, and the derivative of its location, a row an observation."""
-        return self._fisher.residuals(x, family) if self._is_simple else iter(())
+        has_location = any(type(rv.owner.op).__name__ in LOCATIONS for rv in self.model.observed_RVs)
+        return self._fisher.residuals(x, family) if has_location and self._is_simple else iter(())
 
     @cached_property
     def _is_simple(self) -> bool:
