@@ -198,11 +198,6 @@ def resolve(backend: str, work: float) -> str:
     return "jax" if has_jax else "numba"
 
 
-def is_compiled(backend: str) -> bool:
-    """Whether this backend compiles."""
-    return backend != "interpreted"
-
-
 def as_tensor(variable: Variable) -> TensorVariable:
     """A plain tensor, also of an xtensor variable (as `pymc.dims` makes them)."""
     return pytensor.tensor.as_tensor(variable, allow_xtensor_conversion=True)

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mle_pp.errors import EstimationError
 from mle_pp.information import Scales, covariance, transformed
 from mle_pp.layout import Layout
 from mle_pp.objective import ModelObjective
@@ -233,11 +232,6 @@ class Estimate:
     @property
     def _derived_layout(self) -> Layout:
         return self._objective.parameters.derived_layout
-
-    def _require_ok(self, what: str) -> None:
-        """Refuse what has no meaning for a failed fit."""
-        if self.verdict.status.is_failure:
-            raise EstimationError(f"{what} needs an estimate, and there is none. {self.verdict.message}", self)
 
 
 def _errors(covariance: np.ndarray, jacobian: np.ndarray, withheld: np.ndarray) -> np.ndarray:

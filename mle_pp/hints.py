@@ -33,7 +33,6 @@ def spike(objective: ModelObjective, optimum: Optimum) -> Finding | None:
     """
     if objective.size > _MOST:
         return None
-    names = _owners(objective)
     logs = [k for k in range(objective.size) if objective.units[k] > 0]
     for point in _on_an_observation(objective, optimum.x):
         for scale, other in product(logs, [None, *logs]):
@@ -47,16 +46,9 @@ def spike(objective: ModelObjective, optimum: Optimum) -> Finding | None:
                 near[other] = far[other] = min(point[other], objective.parameters.default[other]) - 2 * _SHRINK
             gain = objective.value(far) - objective.value(near)
             if np.isfinite(gain) and 0.4 * _SHRINK < gain < 50 * _SHRINK:
-                shrunk = (scale,) if other is None else (scale, other)
-                return report.unbounded_elsewhere(tuple(dict.fromkeys(names[k] for k in shrunk)))
+                shrunk = np.isin(np.arange(objective.size), [k for k in (scale, other) if k is not None])
+                return report.unbounded_elsewhere(report.owners(objective.parameters, shrunk))
     return None
-
-
-def _owners(objective: ModelObjective) -> list[str]:
-    """The variable that each entry of the vector belongs to."""
-    parameters = objective.parameters
-    own = dict(zip(parameters.unconstrained.names, parameters.layout.names, strict=True))
-    return [own[name] for name in parameters.unconstrained.owners()]
 
 
 def _untransformed(objective: ModelObjective, x: np.ndarray) -> list[int]:

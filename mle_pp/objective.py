@@ -144,10 +144,6 @@ class ModelObjective:
         return backends.build([self.parameters.x], self._terms)
 
     @cached_property
-    def _loglik_graph(self) -> Variable:
-        return _total(self._terms)
-
-    @cached_property
     def _cost(self) -> Variable:
         return _total([*self._terms, *self._priors])
 
