@@ -260,30 +260,32 @@ class Parameters:
         return backends.simplify([flat])[0]
 
     @cached_property
-    def _constrained_graph(self) -> Variable:
+    def constrained_graph(self) -> Variable:
+        """`constrained` as a graph of `x`."""
         with backends.without_c_compiler():
             return self._flat([free.rv for free in self._estimated])
 
     @cached_property
-    def _derived_graph(self) -> Variable:
+    def derived_graph(self) -> Variable:
+        """`derived` as a graph of `x`."""
         with backends.without_c_compiler():
             return self._flat(self.model.deterministics)
 
     @cached_property
     def _constrained_function(self) -> Any:
-        return backends.build([self.x], [self._constrained_graph])
+        return backends.build([self.x], [self.constrained_graph])
 
     @cached_property
     def _derived_function(self) -> Any:
-        return backends.build([self.x], [self._derived_graph])
+        return backends.build([self.x], [self.derived_graph])
 
     @cached_property
     def _jacobian(self) -> Jacobian:
-        return Jacobian(self._constrained_graph, self.x)
+        return Jacobian(self.constrained_graph, self.x)
 
     @cached_property
     def _derived_jacobian(self) -> Jacobian:
-        return Jacobian(self._derived_graph, self.x)
+        return Jacobian(self.derived_graph, self.x)
 
     @cached_property
     def derived_layout(self) -> Layout:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # A unit imports only from lower layers ...
 LAYERS = {
     0: {"errors", "linalg", "display", "layout", "verdict", "conventions"},
-    1: {"backends", "derivatives", "parameters", "roles", "flatten", "fisher", "densities"},
+    1: {"backends", "derivatives", "parameters", "roles", "flatten", "fisher", "densities", "quantities"},
     2: {"objective", "marginal", "stream", "checks"},
     3: {"optimize"},
     4: {"information", "report", "hints", "diagnose"},
@@ -35,6 +35,7 @@ SIBLINGS = {
     "flatten": {"roles"},
     "densities": {"backends"},
     "fisher": {"backends", "derivatives", "parameters"},
+    "quantities": {"backends", "derivatives", "parameters"},
     "marginal": {"objective"},
     "stream": {"objective"},
     "checks": {"objective"},
