@@ -107,7 +107,7 @@ class Estimate:
         return known[kind]
 
     def _information(self, kind: str) -> np.ndarray:
-        if self.verdict.status.is_failure or self.verdict.status is Status.IRREGULAR:
+        if self.verdict.status.is_failure:
             return np.full_like(self._optimum.hessian, np.nan)
         if kind == "hessian":
             return -self._optimum.hessian

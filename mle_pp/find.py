@@ -16,7 +16,7 @@ from mle_pp.diagnose import Diagnosis, diagnose, is_noise
 from mle_pp.errors import EstimationError, ModelError, VerdictWarning
 from mle_pp.estimate import Estimate, kind_of
 from mle_pp.hints import hints
-from mle_pp.information import limits, scales_at, slides, travel
+from mle_pp.information import limits, scales_at, slides, without_limit
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Run, Stop, check_method, run_starts
 from mle_pp.roles import RoleKind, Roles, resolve_model, roles
@@ -241,6 +241,7 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
             break
     chosen = next((d for d in diagnoses if not d.verdict.status.is_failure), diagnoses[0])
     ran_away = [optima[k].optimum for k in order if optima[k].optimum.stop is Stop.FAR]
+    ran_away = [optimum for optimum in ran_away if optimum.value > chosen.optimum.value]
     if ran_away and not chosen.verdict.status.is_failure:
         parameters = objective.parameters
         collapsed = (np.abs(ran_away[0].x - parameters.default) > 5) & (objective.units > 0)
@@ -285,7 +286,7 @@ def _assemble(
 ) -> Estimate:
     parameters, x = objective.parameters, diagnosis.optimum.x
     status = diagnosis.verdict.status
-    scales = scales_at(parameters, x, diagnosis.null, diagnosis.drift, diagnosis.lost, diagnosis.basis)
+    scales = scales_at(parameters, x, diagnosis.special, diagnosis.basis)
     return Estimate(
         model=model,
         roles=found,
@@ -293,7 +294,7 @@ def _assemble(
         derived=parameters.derived_layout.dataset(_values(parameters.derived, diagnosis, scales.derived_jacobian)),
         loglik=np.nan if status.is_failure else objective.loglik(x),
         n_obs=objective.rows,
-        n_params=objective.size - diagnosis.null.shape[1],
+        n_params=objective.size - diagnosis.special.null.shape[1],
         verdict=diagnosis.verdict,
         starts=_table(objective, runs, reached),
         kind=kind_of(found),
@@ -306,10 +307,9 @@ def _assemble(
 
 def _values(function: Callable[[np.ndarray], np.ndarray], diagnosis: Diagnosis, jacobian: np.ndarray) -> np.ndarray:
     """Values of named quantities: the limit where one is approached, NaN where any value would do."""
-    x = diagnosis.optimum.x
-    values = limits(function, x, diagnosis.drift)
-    undetermined = slides(jacobian, diagnosis.null) | ((travel(function, x, diagnosis.lost) > 0) & np.isfinite(values))
-    return np.where(undetermined, np.nan, values)
+    x, special = diagnosis.optimum.x, diagnosis.special
+    values = limits(function, x, special.drift)
+    return np.where(slides(jacobian, special.null) | without_limit(function, x, special), np.nan, values)
 
 
 def _table(objective: ModelObjective, runs: list[Run], reached: list[int]) -> pd.DataFrame:

@@ -12,6 +12,34 @@ from mle_pp.parameters import Parameters
 
 
 @dataclass(frozen=True)
+class Special:
+    """Directions of the vector along which there is no standard error; each of shape (size, k).
+
+    Attributes
+    ----------
+    null : ndarray
+        The likelihood is level.
+    drift : ndarray
+        It rises towards a supremum, all limits along one direction together.
+    lost : ndarray
+        It becomes level in the limit: what moves along these has no meaning there.
+    irregular : ndarray
+        It has an edge, a kink, a plateau or no curvature.
+    """
+
+    null: np.ndarray
+    drift: np.ndarray
+    lost: np.ndarray
+    irregular: np.ndarray
+
+    @classmethod
+    def none(cls, size: int) -> Special:
+        """No such direction."""
+        empty = np.zeros((size, 0))
+        return cls(empty, empty, empty, empty)
+
+
+@dataclass(frozen=True)
 class Scales:
     """How the vector's covariance becomes that of named quantities, at one point.
 
@@ -53,22 +81,22 @@ def transformed(covariance: np.ndarray, jacobian: np.ndarray, withheld: np.ndarr
     return result
 
 
-def scales_at(
-    parameters: Parameters, x: np.ndarray, null: np.ndarray, drift: np.ndarray, lost: np.ndarray, basis: np.ndarray
-) -> Scales:
+def scales_at(parameters: Parameters, x: np.ndarray, special: Special, basis: np.ndarray) -> Scales:
     """The derivatives at `x`, and which scalars have no standard error.
 
     Parameters
     ----------
     parameters : Parameters
     x : ndarray, shape (size,)
-    null, drift, lost, basis : ndarray, shape (size, k)
-        As in `Diagnosis`.
+    special : Special
+    basis : ndarray, shape (size, rank)
+        The directions that the data determine.
     """
 
     def withheld(function: Callable[[np.ndarray], np.ndarray], jacobian: np.ndarray) -> np.ndarray:
-        pinned = pinned_at_limit(function, jacobian, x, drift, basis)
-        return slides(jacobian, null) | pinned | (travel(function, x, lost) > 0)
+        pinned = pinned_at_limit(function, jacobian, x, special.drift, basis)
+        moves = slides(jacobian, special.null) | slides(jacobian, special.irregular)
+        return moves | pinned | without_limit(function, x, special)
 
     jacobian, derived = parameters.jacobian(x), parameters.derived_jacobian(x)
     return Scales(jacobian, derived, withheld(parameters.constrained, jacobian), withheld(parameters.derived, derived))
@@ -90,11 +118,22 @@ def travel(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, directio
     values = function(x)
     most = np.zeros(values.size)
     for direction in directions.T:
-        for factor in (0.1, -0.1, -1.0, -10.0, -100.0):
+        for factor in (0.1, -0.1, -1.0, *range(-10, -101, -10)):
             other = function(x + factor * direction)
             change = np.where(differ(values, other), np.abs(other - values), 0.0)
             most = np.fmax(most, np.where(np.isnan(change), np.inf, change))
     return most
+
+
+def without_limit(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, special: Special) -> np.ndarray:
+    """Which quantities end elsewhere in the limit when they start elsewhere along a direction that is lost there."""
+    ends = limits(function, x, special.drift)
+    marks = np.zeros(ends.size, dtype=bool)
+    for direction in special.lost.T:
+        for factor in (1.0, -1.0, 5.0, -5.0):
+            other = limits(function, x + factor * direction, special.drift)
+            marks |= (other != ends) & differ(ends, other)
+    return marks
 
 
 def pinned_at_limit(
@@ -119,10 +158,12 @@ def pinned_at_limit(
 def limits(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, drift: np.ndarray) -> np.ndarray:
     """Values of quantities at the limit along the directions `drift`, finite or not."""
     values = np.array(function(x), dtype=float)
+    if drift.shape[1] == 0:
+        return values
     total = drift.sum(axis=1)
     near, far = function(x + 300 * total), function(x + 600 * total)
     grows = (np.abs(far) > 1.5 * np.abs(near)) & (np.abs(near) > np.abs(values))
-    ends = np.where(grows, np.copysign(np.inf, far), np.where(np.abs(far) < 1e-90, 0.0, far))
+    ends = np.where(grows, np.copysign(np.inf, far), np.where(np.abs(far) < 1e-60, 0.0, far))
     return np.where((travel(function, x, drift) > 0) & ~np.isnan(ends), ends, values)
 
 

@@ -19,7 +19,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.xtensor.type import XTensorSharedVariable, xtensor_shared
 
 from mle_pp import backends
-from mle_pp.densities import precise
+from mle_pp.densities import guarded, precise
 from mle_pp.derivatives import Hessian, gradient
 from mle_pp.errors import ModelError
 from mle_pp.fisher import LOCATIONS, FisherInformation, families_missing
@@ -106,8 +106,8 @@ class ModelObjective:
             terms = [precise(model, rv, term) for rv, term in zip(likelihood, terms, strict=True)]
             snapshot = _copies([*terms, *priors, *model.free_RVs, *model.deterministics])
             self.parameters = Parameters(model, estimated, fixed, initvals, snapshot)
-            graphs = backends.simplify(
-                [backends.as_tensor(graph) for graph in self.parameters.replace([*terms, *priors])]
+            graphs = guarded(
+                backends.simplify([backends.as_tensor(graph) for graph in self.parameters.replace([*terms, *priors])])
             )
         self.data = {**observed_data(model), **constant_data(model)}
         self.names = [variable.name for variable in likelihood]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mle_pp.information import limits, pinned_at_limit, slides, travel
+from mle_pp.information import Special, limits, pinned_at_limit, slides, travel, without_limit
 from mle_pp.optimize import Optimum
 from mle_pp.parameters import Parameters
 from mle_pp.verdict import Finding, Status
@@ -87,43 +87,58 @@ def not_identified(parameters: Parameters, x: np.ndarray, directions: np.ndarray
 
 
 def at_limit(
-    parameters: Parameters,
-    x: np.ndarray,
-    drift: np.ndarray,
-    lost: np.ndarray,
-    basis: np.ndarray,
-    value: float,
-) -> tuple[Status, Finding]:
-    """A supremum at infinity, or a maximum on the edge of the parameter space."""
+    parameters: Parameters, x: np.ndarray, special: Special, basis: np.ndarray, value: float
+) -> tuple[Status, list[Finding]]:
+    """Suprema at infinity, maxima on the edge of the parameter space, or both."""
+    drift = special.drift
     ends = limits(parameters.constrained, x, drift)
     labels = parameters.layout.labels
-    pinned = pinned_at_limit(parameters.constrained, parameters.jacobian(x), x, drift, basis)
+    lost = without_limit(parameters.constrained, x, special)
+    pinned = pinned_at_limit(parameters.constrained, parameters.jacobian(x), x, drift, basis) & ~lost
     named = pinned if np.any(pinned) else travel(parameters.constrained, x, drift) > 0
     where = {label: float(ends[labels.index(label)]) for label in marked(parameters, named)}
+    also = [label for label in marked(parameters, lost) if label not in where]
     infinite = {label: end for label, end in where.items() if np.isinf(end)}
-    evidence = {"limit": where, "supremum": value}
-    names = names_of(parameters, list(infinite or where))
-    also = [label for label in marked(parameters, travel(parameters.constrained, x, lost) > 0) if label not in where]
-    lost_too = f" In that limit {listing(also)} no longer matter{'s' if len(also) == 1 else ''}." if also else ""
+    edges = {label: end for label, end in where.items() if np.isfinite(end)}
+    findings = []
     if infinite:
-        arrows = listing([f"{label} → {'+' if end > 0 else '−'}∞" for label, end in infinite.items()])
-        message = (
-            f"No finite estimate: the likelihood keeps rising as {arrows}, towards a supremum of {value:.6g} "
-            f"(log-likelihood).{lost_too}"
-        )
-        remedy = (
-            f"Report a one-sided limit, simplify the model, or keep a prior (keep_priors=[{names[0]!r}]). Estimates "
-            f"and standard errors of the other parameters are those in the limit."
-        )
-        return Status.AT_INFINITY, Finding("at_infinity", (*where, *also), message, evidence, remedy)
-    ends_text = listing([f"{label} = {end:.6g}" for label, end in where.items()])
-    origin = _bound_from_prior(parameters, where)
-    message = f"The likelihood is largest on the edge of the parameter space, at {ends_text}.{lost_too}{origin}"
-    remedy = (
-        f"There is no standard error for {listing(list(where))}; those of the other parameters hold given "
-        f"{'this value' if len(where) == 1 else 'these values'}."
+        findings.append(_at_infinity(parameters, infinite, value, also))
+    if edges or not infinite:
+        findings.append(_on_boundary(parameters, edges, value, [] if infinite else also))
+    return (Status.AT_INFINITY if infinite else Status.BOUNDARY), findings
+
+
+def _lost_too(also: Sequence[str]) -> str:
+    return f" In that limit {listing(also)} no longer matter{'s' if len(also) == 1 else ''}." if also else ""
+
+
+def _at_infinity(parameters: Parameters, infinite: dict[str, float], value: float, also: Sequence[str]) -> Finding:
+    arrows = listing([f"{label} → {'+' if end > 0 else '−'}∞" for label, end in infinite.items()])
+    message = (
+        f"No finite estimate: the likelihood keeps rising as {arrows}, towards a supremum of {value:.6g} "
+        f"(log-likelihood).{_lost_too(also)}"
     )
-    return Status.BOUNDARY, Finding("boundary", (*where, *also), message, evidence, remedy)
+    names = names_of(parameters, list(infinite))
+    remedy = (
+        f"Report a one-sided limit, simplify the model, or keep a prior (keep_priors=[{names[0]!r}]). Estimates "
+        f"and standard errors of the other parameters are those in the limit."
+    )
+    return Finding(
+        "at_infinity", (*infinite, *also), message, {"limit": infinite, "supremum": value}, remedy
+    )
+
+
+def _on_boundary(parameters: Parameters, edges: dict[str, float], value: float, also: Sequence[str]) -> Finding:
+    ends_text = listing([f"{label} = {end:.6g}" for label, end in edges.items()])
+    origin = _bound_from_prior(parameters, edges)
+    message = (
+        f"The likelihood is largest on the edge of the parameter space, at {ends_text}.{_lost_too(also)}{origin}"
+    )
+    remedy = (
+        f"There is no standard error for {listing(list(edges))}; those of the other parameters hold given "
+        f"{'this value' if len(edges) == 1 else 'these values'}."
+    )
+    return Finding("boundary", (*edges, *also), message, {"limit": edges, "supremum": value}, remedy)
 
 
 def _bound_from_prior(parameters: Parameters, where: dict[str, float]) -> str:
@@ -212,25 +227,43 @@ def ill_conditioned(parameters: Parameters, directions: Sequence[np.ndarray]) ->
     return Finding("ill_conditioned", tuple(variables), message, {}, remedy)
 
 
-def support_edge(parameters: Parameters, x: np.ndarray, uphill: np.ndarray) -> Finding:
+def support_edge(parameters: Parameters, x: np.ndarray, directions: np.ndarray) -> Finding:
     """The support of the data depends on a parameter."""
-    variables = marked(parameters, slides(parameters.jacobian(x), uphill[:, None]))
+    variables = marked(parameters, slides(parameters.jacobian(x), directions))
     values = dict(zip(parameters.layout.labels, parameters.constrained(x), strict=True))
     ends = listing([f"{label} = {values[label]:.8g}" for label in variables])
     message = (
         f"The maximum is where the range of possible data ends: beyond {ends} some observation becomes impossible, and "
         f"up to there the likelihood rises."
     )
-    remedy = "The estimate is the maximum; standard errors and χ² limits do not apply to it, and are withheld."
+    remedy = (
+        f"The estimate is the maximum; standard errors and χ² limits do not apply to {listing(variables)}, and are "
+        f"withheld."
+    )
     return Finding("support", tuple(variables), message, {}, remedy)
 
 
-def kink(parameters: Parameters, x: np.ndarray, uphill: np.ndarray) -> Finding:
+def kink(parameters: Parameters, x: np.ndarray, directions: np.ndarray) -> Finding:
     """The likelihood is not smooth at its maximum."""
-    variables = marked(parameters, slides(parameters.jacobian(x), uphill[:, None]))
+    variables = marked(parameters, slides(parameters.jacobian(x), directions))
     message = f"The likelihood has a kink or a jump at the best point found, in {listing(variables)}."
-    remedy = "Its curvature says nothing about the uncertainty: standard errors are withheld."
+    remedy = "Its curvature there says nothing about the uncertainty: their standard errors are withheld."
     return Finding("kink", tuple(variables), message, {}, remedy)
+
+
+def plateau(parameters: Parameters, x: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Finding:
+    """The likelihood is exactly level over a range."""
+    jacobian = parameters.jacobian(x)
+    variables = marked(parameters, slides(jacobian, (upper - lower)[:, None]))
+    ends = [dict(zip(parameters.layout.labels, parameters.constrained(z), strict=True)) for z in (lower, upper)]
+    ranges = {label: tuple(sorted(float(end[label]) for end in ends)) for label in variables}
+    text = listing([f"{label} between {low:.6g} and {high:.6g}" for label, (low, high) in ranges.items()])
+    message = (
+        f"The likelihood is the same for every value of {text}, and lower outside: the data say no more about "
+        f"{listing(variables)} than this range. Its middle is reported."
+    )
+    remedy = "There is no standard error for it; those of the other parameters hold given this value."
+    return Finding("plateau", tuple(variables), message, {"range": ranges}, remedy)
 
 
 def saddle(parameters: Parameters, optimum: Optimum) -> Finding:

@@ -180,7 +180,7 @@ def _trust_region(
                 stop = Stop.FAR
                 break
         if iteration % _WINDOW == 0:
-            if last - point.value < 1e-6 * max(1.0, abs(point.value)):
+            if last - point.value < 1e-4 * max(1.0, abs(point.value)):
                 stop = Stop.NO_PROGRESS
                 break
             last = point.value

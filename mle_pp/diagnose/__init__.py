@@ -1,0 +1,259 @@
+"""From where an optimizer stopped to what that point is: the likelihood itself is asked, direction by direction.
+
+At a regular maximum the log-likelihood falls by ½ t² at t standard errors along every eigen-direction of the Hessian,
+for t small enough. Where it does not, the Hessian is not the truth about that direction, and the direction is followed
+outward in doubling steps, the likelihood re-maximized over everything else: flat both ways is a parameter the data do
+not determine; falling one way and level the other is a supremum at a limit; falling both ways is a maximum without
+curvature; rising is a better point, from which the search goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mle_pp import report
+from mle_pp.diagnose.case import Case, Side, Walk
+from mle_pp.diagnose.irregular import find_plateau, kinks, polished, support_ends
+from mle_pp.diagnose.limits import find_limit, growing
+from mle_pp.information import Special
+from mle_pp.linalg import curvature_scale, sparse_directions
+from mle_pp.objective import Objective
+from mle_pp.optimize import Optimum, Stop, maximize
+from mle_pp.parameters import Parameters
+from mle_pp.verdict import Finding, Status, Verdict
+
+_RESTARTS = 8
+# Beyond this many log-units a transformed parameter is at 0, at infinity or at its bound for every purpose.
+_EXTREME = 100.0
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the end of a search is.
+
+    Attributes
+    ----------
+    verdict : Verdict
+    optimum : Optimum
+        Possibly a better one than was handed in.
+    special : Special
+        The directions that have no standard errors.
+    basis : ndarray, shape (size, rank)
+        The directions that the data determine.
+    """
+
+    verdict: Verdict
+    optimum: Optimum
+    special: Special
+    basis: np.ndarray
+
+    def adding(self, findings: Sequence[Finding]) -> Diagnosis:
+        """The same, with more findings."""
+        return replace(self, verdict=replace(self.verdict, findings=(*self.verdict.findings, *findings)))
+
+
+def diagnose(objective: Objective, parameters: Parameters, optimum: Optimum) -> Diagnosis:
+    """The verdict on where a search ended; where the likelihood still rises, the search goes on.
+
+    Parameters
+    ----------
+    objective : Objective
+    parameters : Parameters
+        For the names.
+    optimum : Optimum
+    """
+    for _ in range(_RESTARTS):
+        if not np.isfinite(optimum.value) or not np.all(np.isfinite(optimum.hessian)):
+            return _failed(Status.NOT_CONVERGED, optimum, report.not_finite(parameters, optimum))
+        if objective.size == 0:
+            return _regular(optimum)
+        case = Case(objective, optimum)
+        if _runs_away(case):
+            return _unbounded(case, parameters, _extreme(case))
+        if case.is_stationary and not case.suspicious:
+            return _regular(optimum)
+        diagnosis, better = _explore(case, parameters)
+        if diagnosis is not None:
+            return diagnosis
+        if better is None:
+            break
+        previous = optimum
+        optimum = previous.followed_by(maximize(objective, better))
+        if not optimum.value > previous.value + case.noise:
+            optimum = previous
+            break
+    case = Case(objective, optimum)
+    if _runs_away(case):
+        return _unbounded(case, parameters, _extreme(case))
+    if case.is_stationary and case.eigen.values[0] < -1e-8:
+        return _failed(Status.SADDLE, optimum, report.saddle(parameters, optimum))
+    return _failed(Status.NOT_CONVERGED, optimum, report.not_converged(parameters, optimum))
+
+
+def is_noise(objective: Objective, optimum: Optimum) -> bool:
+    """Whether the function at the end of a search is mostly rounding errors."""
+    if not np.isfinite(optimum.value) or not np.all(np.isfinite(optimum.hessian)) or objective.size == 0:
+        return False
+    return Case(objective, optimum).noise > 1e-4 * max(1.0, abs(optimum.value))
+
+
+def _regular(optimum: Optimum) -> Diagnosis:
+    size = optimum.x.size
+    return Diagnosis(Verdict(Status.CONVERGED), optimum, Special.none(size), np.eye(size))
+
+
+def _failed(status: Status, optimum: Optimum, finding: Finding) -> Diagnosis:
+    return replace(_regular(optimum), verdict=Verdict(status, (finding,)))
+
+
+def _unbounded(case: Case, parameters: Parameters, marks: np.ndarray) -> Diagnosis:
+    return _failed(Status.UNBOUNDED, case.optimum, report.unbounded(parameters, case.x, marks))
+
+
+def _irregular(case: Case, directions: np.ndarray, finding: Finding) -> Diagnosis:
+    """A maximum without smoothness along some directions; along the others, these held, it is like any."""
+    special = replace(Special.none(case.x.size), irregular=directions)
+    return Diagnosis(Verdict(Status.IRREGULAR, (finding,)), case.optimum, special, case.basis_without(directions))
+
+
+def _extreme(case: Case) -> np.ndarray:
+    """Transformed coordinates far beyond any meaning."""
+    far = (case.objective.units > 0) & (np.abs(case.x) > _EXTREME)
+    return far | (np.abs(case.x) > 1e30)
+
+
+def _runs_away(case: Case) -> bool:
+    """The search left every reasonable range while the function was still rising."""
+    rises = case.optimum.stop is Stop.FAR or case.optimum.decrement > 1e-3
+    return rises and (bool(_extreme(case).any()) or case.value > 1e30)
+
+
+def _explore(case: Case, parameters: Parameters) -> tuple[Diagnosis | None, np.ndarray | None]:
+    """Follow every suspicious direction: a diagnosis, or a better point to go on from."""
+    case = case.measured_from(parameters.default)
+    grows = growing(case, parameters.default)
+    if np.any(grows):
+        return _unbounded(case, parameters, grows), None
+    ray = case.in_units(case.x - parameters.default)
+    # Everything may run away together, as with complete separation. Asked first, for there every direction looks level
+    # once the others are free to run away.
+    if case.is_receding(ray):
+        return _at_limit(case, parameters, ray), None
+    null: list[np.ndarray] = []
+    degenerate: list[np.ndarray] = []
+    risen: list[Walk] = []
+    for direction in _candidates(case):
+        if null and case.in_span(direction, null):
+            continue
+        ahead, back = case.walk(direction), case.walk(-direction)
+        risen += [walk for walk in (ahead, back) if walk.side is Side.RISES]
+        sides = {ahead.side, back.side}
+        if sides == {Side.LEVEL}:
+            null.append(direction)
+        elif Side.LEVEL in sides:
+            return _at_limit(case, parameters, direction if ahead.side is Side.LEVEL else -direction), None
+        elif case.is_stationary or Side.ENDS in sides:
+            degenerate.append(direction)
+    if risen:
+        return None, max(risen, key=lambda walk: walk.value).x
+    return _without_curvature(case, parameters, null, degenerate)
+
+
+def _without_curvature(
+    case: Case, parameters: Parameters, null: list[np.ndarray], degenerate: list[np.ndarray]
+) -> tuple[Diagnosis | None, np.ndarray | None]:
+    """Nothing rises and no limit is near: level, edged, kinked, or a maximum of higher order than two."""
+    for direction in [np.eye(case.x.size)[k] * case.unit[k] for k in _without_slope(case)]:
+        step = find_plateau(case, direction)
+        if step is not None:
+            found, plateau = step
+            column = np.zeros((case.x.size, 1))
+            column[plateau.coordinate] = 1.0
+            return _irregular(found, column, report.plateau(parameters, found.x, plateau.lower, plateau.upper)), None
+    if not case.is_stationary:
+        better = polished(case)
+        return (None, better.x) if better.value > case.value + 1e-3 else (_at_edge(better, parameters), None)
+    if null:
+        return _flat(case, parameters, null), None
+    if not degenerate:
+        return None, None
+    tiny = (np.abs(case.eigen.values) < 1e-12) & (case.eigen.values != 0)
+    if np.any(tiny) or any(_is_quadratic(case, direction) for direction in degenerate):
+        return _failed(Status.NOT_CONVERGED, case.optimum, report.ill_conditioned(parameters, degenerate)), None
+    columns = np.stack(degenerate, axis=1)
+    return _irregular(case, columns, report.singular(parameters, degenerate)), None
+
+
+def _without_slope(case: Case) -> list[int]:
+    """Coordinates that the derivatives know nothing of."""
+    hessian, gradient = case.optimum.hessian, case.optimum.gradient
+    return [k for k in range(case.x.size) if gradient[k] == 0 and not np.any(hessian[k])]
+
+
+def _is_quadratic(case: Case, direction: np.ndarray) -> bool:
+    """Whether the function falls with the square of the distance: there is curvature, too little to be computed."""
+    for t in 10.0 ** np.arange(-8, 1):
+        near, far = (
+            np.mean([case.value - case.objective.value(case.x + s * length * direction) for s in (1, -1)])
+            for length in (t, 2 * t)
+        )
+        if near > 1e3 * case.noise:
+            return bool(3 < far / near < 5.5)
+    return False
+
+
+def _candidates(case: Case) -> list[np.ndarray]:
+    """The last step, if it was still a step, the suspicious eigen-directions, and the coordinates behind these."""
+    # An estimate of zero has no size of its own: there, a standard error counts, if it is one
+    error = np.minimum(1 / curvature_scale(-case.optimum.hessian, case.optimum.gradient), 1.0)
+    size = np.where(case.objective.units > 0, 1.0, np.maximum(np.abs(case.x), error))
+    step = case.optimum.step
+    moving = np.all(np.isfinite(step)) and np.any(np.abs(step) > 1e-3 * size)
+    # Along a ray to infinity Newton's steps do not shrink: one of them is the natural stride, about a log-unit
+    directions = [case.in_units(case.eigen.direction(k)) for k in case.suspicious]
+    # On a curved way the coordinate alone leads on, the others following on the ridge
+    behind = np.max([np.abs(d) / case.unit for d in directions], axis=0, initial=0.0) > 0.3
+    alone = [case.unit[k] * np.eye(case.x.size)[k] for k in np.flatnonzero(behind)]
+    return [d for d in [*([step] if moving else []), *directions, *alone] if np.any(d)]
+
+
+def _flat(case: Case, parameters: Parameters, null: list[np.ndarray]) -> Diagnosis:
+    """A maximum that is not unique."""
+    directions = sparse_directions(np.stack(null, axis=1))
+    finding = report.not_identified(parameters, case.x, directions)
+    special = replace(Special.none(case.x.size), null=directions)
+    return Diagnosis(Verdict(Status.NOT_IDENTIFIED, (finding,)), case.optimum, special, case.basis_without(directions))
+
+
+def _at_limit(case: Case, parameters: Parameters, outward: np.ndarray) -> Diagnosis:
+    """A supremum that is approached outward; whatever has no effect any more out there is lost with it."""
+    limit = find_limit(case, parameters, outward)
+    special = replace(Special.none(case.x.size), null=limit.null, drift=limit.drift, lost=limit.lost)
+    basis = case.basis_without(np.hstack([limit.null, limit.drift, limit.lost]))
+    status, findings = report.at_limit(parameters, limit.optimum.x, special, basis, limit.optimum.value)
+    if limit.null.size:
+        status = Status.NOT_IDENTIFIED
+        findings = [report.not_identified(parameters, case.x, limit.null), *findings]
+    return Diagnosis(Verdict(status, tuple(findings)), limit.optimum, special, basis)
+
+
+def _at_edge(case: Case, parameters: Parameters) -> Diagnosis | None:
+    """The function still rises here, yet no step gains: the support ends, or the function has a kink or a jump."""
+    uphill = case.in_units(case.unit**2 * case.optimum.gradient)
+    steps = 10.0 ** np.arange(-9, -3)
+    ahead = np.array([case.objective.value(case.x + t * uphill) for t in steps])
+    if np.all(~np.isfinite(ahead)):
+        columns = _columns(support_ends(case), uphill)
+        return _irregular(case, columns, report.support_edge(parameters, case.x, columns))
+    if np.all(ahead < case.value - case.noise * steps / steps[-1]) and case.optimum.stop is not Stop.ITERATIONS:
+        columns = _columns(kinks(case), uphill)
+        return _irregular(case, columns, report.kink(parameters, case.x, columns))
+    return None
+
+
+def _columns(marks: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """The marked coordinates as directions; where none is marked, the direction given."""
+    return np.eye(marks.size)[:, marks] if np.any(marks) else otherwise[:, None]

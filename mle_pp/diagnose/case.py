@@ -1,0 +1,230 @@
+"""One point under examination: what the likelihood does around it, and along directions out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from functools import cached_property
+
+import numpy as np
+
+from mle_pp.linalg import ScaledEigen, complement, curvature_scale
+from mle_pp.objective import Objective
+from mle_pp.optimize import Optimum, Stop
+from mle_pp.optimize.newton import newton
+
+# A direction is followed over this many doublings, and on while the function still rises there.
+_DOUBLINGS, _MOST_DOUBLINGS = 5, 40
+
+
+class Side(Enum):
+    """What the likelihood does along a direction."""
+
+    FALLS = auto()
+    LEVEL = auto()
+    RISES = auto()
+    ENDS = auto()
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Where a walk came to, and what the likelihood did on the way."""
+
+    side: Side
+    x: np.ndarray
+    value: float
+
+
+class _Slice:
+    """An objective on the plane x + Z u."""
+
+    has_information = False
+
+    def __init__(self, objective: Objective, origin: np.ndarray, basis: np.ndarray) -> None:
+        self._objective, self._origin, self._basis = objective, origin, basis
+        self.units = np.zeros(basis.shape[1])
+
+    @property
+    def size(self) -> int:
+        return self._basis.shape[1]
+
+    def point(self, u: np.ndarray) -> np.ndarray:
+        return self._origin + self._basis @ u
+
+    def value(self, u: np.ndarray) -> float:
+        return self._objective.value(self.point(u))
+
+    def value_gradient(self, u: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = self._objective.value_gradient(self.point(u))
+        return value, self._basis.T @ gradient
+
+    def hessian(self, u: np.ndarray) -> np.ndarray:
+        return self._basis.T @ self._objective.hessian(self.point(u)) @ self._basis
+
+    def derivatives(self, u: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        value, gradient, hessian = self._objective.derivatives(self.point(u))
+        return value, self._basis.T @ gradient, self._basis.T @ hessian @ self._basis
+
+    def product(self, u: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        return self._basis.T @ self._objective.product(self.point(u), self._basis @ vector)
+
+    def residuals(self, u: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return iter(())
+
+    def information(self, u: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+class Case:
+    """One point under examination.
+
+    Attributes
+    ----------
+    objective : Objective
+    optimum : Optimum
+    x, value : ndarray, float
+        The point, and the function there.
+    eigen : ScaledEigen
+        Of the negative Hessian.
+    unit : ndarray, shape (size,)
+        A natural step of each coordinate: a log-unit where it is transformed, else its own size.
+    noise : float
+        Differences of the function that mean nothing.
+    """
+
+    def __init__(self, objective: Objective, optimum: Optimum) -> None:
+        self.objective, self.optimum = objective, optimum
+        self.x, self.value = optimum.x, optimum.value
+        self.eigen = ScaledEigen.of(-optimum.hessian, optimum.gradient)
+        error = 1 / curvature_scale(-optimum.hessian, optimum.gradient)
+        # A hundred-thousandth of a conditional standard error costs nothing visible
+        self._tiny = 1e-5 * error
+        self.unit = np.where(objective.units > 0, 1.0, np.maximum(np.abs(self.x), error))
+        self.noise = self.noise_at(self.x)
+
+    def measured_from(self, default: np.ndarray) -> Case:
+        """The same with units as seen from the start: on the way to a limit, standard errors grow without bound."""
+        _, gradient, hessian = self.objective.derivatives(default)
+        known = np.isfinite(np.diag(hessian)) & (np.diag(hessian) != 0)
+        error = 1 / curvature_scale(-np.nan_to_num(hessian), np.nan_to_num(gradient))
+        length = np.maximum(np.abs(self.x), np.abs(self.x - default))
+        measured = copy(self)
+        measured.unit = np.where(
+            self.objective.units > 0, 1.0, np.where(known, np.maximum(length, np.minimum(error, self.unit)), self.unit)
+        )
+        return measured
+
+    def noise_at(self, x: np.ndarray) -> float:
+        """Rounding errors of the function, seen in second differences over tiny steps."""
+        rng = np.random.default_rng(1)
+        value = self.objective.value(x)
+        spread = [0.0]
+        # Tiny, but steps: some units in the last place
+        size = np.maximum(np.minimum(1e-10 * np.maximum(np.abs(x), self.objective.units), self._tiny), 4 * np.spacing(x))
+        for _ in range(3):
+            step = rng.normal(size=x.size) * size
+            second = self.objective.value(x + step) + self.objective.value(x - step) - 2 * value
+            spread.append(abs(second) if np.isfinite(second) else 0.0)
+        return float(max(1e-10 * max(1.0, abs(value)), 20 * max(spread)))
+
+    @cached_property
+    def is_stationary(self) -> bool:
+        """Nothing visible is left to gain."""
+        # A millionth of log-likelihood is a thousandth of a standard error, and as far as rounding lets some data go
+        enough = 1e-6 if self.optimum.stop is Stop.SMALL_DECREMENT else 1e-9
+        return self.optimum.decrement < max(self.noise, enough)
+
+    def is_regular(self, k: int) -> bool:
+        """Whether the function falls along an eigen-direction as its curvature says.
+
+        In a curved valley it falls faster along the straight line; there the valley itself is followed.
+        """
+        curvature = self.eigen.values[k]
+        if curvature <= 0:
+            return False
+        error = self.eigen.direction(k) / np.sqrt(curvature)
+        return self._falls_as_expected(error, on_ridge=False) or (
+            curvature < 1e-4 and self._falls_as_expected(error, on_ridge=True)
+        )
+
+    def _falls_as_expected(self, error: np.ndarray, on_ridge: bool) -> bool:
+        """Whether t standard errors cost about ½ t², both ways, for some t at which that is visible."""
+        t = 1.0
+        while 0.5 * t**2 > 20 * self.noise:
+            ends = [self.x + sign * t * error for sign in (1, -1)]
+            values = [self.back_to_ridge(x, error)[1] if on_ridge else self.objective.value(x) for x in ends]
+            if all(0.2 * t**2 < self.value - value < 1.5 * t**2 for value in values):
+                return True
+            t /= 4 if not on_ridge else 16
+        return False
+
+    @cached_property
+    def suspicious(self) -> list[int]:
+        """Eigen-directions along which the Hessian does not tell the truth."""
+        return [k for k in range(self.x.size) if not self.is_regular(k)]
+
+    def in_units(self, direction: np.ndarray) -> np.ndarray:
+        """The direction scaled to a step of one unit in the coordinate that moves most."""
+        length = np.max(np.abs(direction) / self.unit)
+        return direction / length if np.isfinite(length) and length > 0 else np.zeros_like(direction)
+
+    def basis_without(self, directions: np.ndarray) -> np.ndarray:
+        """All directions but these."""
+        return self.unit[:, None] * complement(directions / self.unit[:, None])
+
+    def walk(self, direction: np.ndarray, on_ridge: bool = True) -> Walk:
+        """Follow a direction outward in doubling steps; where it falls off a curved ridge, back onto it."""
+        here, risen = Walk(Side.LEVEL, self.x, self.value), False
+        noise = self.noise
+        for k in range(_MOST_DOUBLINGS):
+            trial = here.x + 2.0**k * direction
+            value = self.objective.value(trial)
+            if not np.isfinite(value):
+                return replace(here, side=Side.RISES if risen else Side.ENDS if here.x is self.x else here.side)
+            noise = max(noise, self.noise_at(trial))
+            if value < self.value - noise:
+                if on_ridge:
+                    trial, value = self.back_to_ridge(trial, direction)
+                if not value >= self.value - noise:
+                    return replace(here, side=Side.RISES if risen else Side.FALLS)
+            if self.noise_at(trial) > max(2 * self.noise, 1e-6 * max(1.0, abs(self.value))):
+                if self._is_outward(trial):
+                    # Far out the function is rounding errors only (the gamma functions of a Student t, say)
+                    return replace(here, side=Side.RISES if risen else here.side)
+                here = replace(here, x=trial)
+                continue
+            risen = risen or value > self.value + noise
+            gained = value > here.value + noise
+            here = Walk(Side.LEVEL, trial, value)
+            if k + 1 >= _DOUBLINGS and not gained:
+                break
+        return replace(here, side=Side.RISES) if risen else here
+
+    def _is_outward(self, x: np.ndarray) -> bool:
+        """Farther into the extremes of the transformed scales than the point under examination."""
+        inner = self.objective.units > 0
+        return bool(np.linalg.norm(x[inner]) > np.linalg.norm(self.x[inner]))
+
+    def back_to_ridge(self, x: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, float]:
+        """Re-maximize over everything but the direction."""
+        basis = self.basis_without(direction[:, None])
+        if basis.shape[1] == 0:
+            return x, self.objective.value(x)
+        plane = _Slice(self.objective, x, basis)
+        found = newton(plane, np.zeros(plane.size), max_iterations=50)
+        return plane.point(found.x), found.value
+
+    def is_receding(self, ray: np.ndarray) -> bool:
+        """Level straight ahead, falling back: the way to a limit."""
+        if not np.any(ray):
+            return False
+        ahead, back = self.walk(ray, on_ridge=False), self.walk(-ray, on_ridge=False)
+        return ahead.side is Side.LEVEL and back.side is Side.FALLS
+
+    def in_span(self, direction: np.ndarray, known: list[np.ndarray]) -> bool:
+        """Whether a direction is a combination of known ones."""
+        rest = self.basis_without(np.stack(known, axis=1)) / self.unit[:, None]
+        scaled = direction / self.unit
+        return bool(np.linalg.norm(rest.T @ scaled) < 1e-4 * np.linalg.norm(scaled)) if rest.size else True

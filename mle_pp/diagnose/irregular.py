@@ -1,0 +1,144 @@
+"""Maxima without the smoothness that standard errors need: edges of the support, kinks, jumps and plateaus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import minimize
+
+from mle_pp.diagnose.case import Case
+from mle_pp.optimize import Stop
+
+# Steps of a likelihood that are searched on each side.
+_MOST_STEPS = 200
+_TINY = 1e-13
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """A range of one coordinate over which the function is exactly level, ending in kinks or jumps.
+
+    Attributes
+    ----------
+    coordinate : int
+    lower, upper : ndarray, shape (size,)
+        The points at its ends; at its middle lies the point that was examined.
+    """
+
+    coordinate: int
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+def find_plateau(case: Case, direction: np.ndarray) -> tuple[Case, Plateau] | None:
+    """The plateau that the point lies on along one coordinate, or a higher one, from its middle; None if it has none.
+
+    A likelihood with steps (a change point, a threshold) has no slope that could lead to its highest one: they are
+    visited one after the other, the other parameters re-maximized on each.
+    """
+    scaled = np.abs(direction) / case.unit
+    k = int(np.argmax(scaled))
+    if np.delete(scaled, k).max(initial=0.0) > 1e-3 * scaled[k]:
+        return None
+    first = _level_range(case, case.x, k)
+    if first is None:
+        return None
+    best = (case.value, case.x, first)
+    for side in (0, 1):
+        x, ends = case.x, first
+        for _ in range(_MOST_STEPS):
+            x = _beyond(case, x, k, ends[side], 1 if side else -1)
+            if x is None:
+                break
+            ends = _level_range(case, x, k)
+            if ends is None:
+                break
+            x[k] = 0.5 * (ends[0] + ends[1])
+            x, value = case.back_to_ridge(x, np.eye(x.size)[k])
+            if value > best[0] + case.noise:
+                best = (value, x, ends)
+    _, x, ends = best
+    middle, lower, upper = x.copy(), x.copy(), x.copy()
+    middle[k], lower[k], upper[k] = 0.5 * (ends[0] + ends[1]), *ends
+    return _moved(case, middle), Plateau(k, lower, upper)
+
+
+def _level_range(case: Case, x: np.ndarray, k: int) -> tuple[float, float] | None:
+    """Where along coordinate `k` the function stops being exactly what it is at `x`; None if it nowhere is, or ever."""
+    value = case.objective.value(x)
+    rounding = _TINY * max(1.0, abs(value)) * 10
+
+    def level(z: float) -> bool:
+        point = x.copy()
+        point[k] = z
+        return abs(case.objective.value(point) - value) <= rounding
+
+    ends = []
+    for sign in (-1.0, 1.0):
+        step = 1e-3 * case.unit[k]
+        if not level(x[k] + sign * step):
+            # At the edge of a plateau the other side may be level
+            step = 0.0
+        inside, outside = step, max(step, 1e-3 * case.unit[k]) * 2
+        while level(x[k] + sign * outside):
+            inside, outside = outside, 2 * outside
+            if outside > 100 * case.unit[k]:
+                return None
+        for _ in range(60):
+            middle = 0.5 * (inside + outside)
+            inside, outside = (middle, outside) if level(x[k] + sign * middle) else (inside, middle)
+        ends.append(x[k] + sign * inside)
+    lower, upper = ends
+    return (lower, upper) if upper - lower > 1e-3 * case.unit[k] else None
+
+
+def _beyond(case: Case, x: np.ndarray, k: int, end: float, sign: int) -> np.ndarray | None:
+    """A point on the next step, if there is one and the function is finite there."""
+    point = x.copy()
+    point[k] = end + sign * 1e-6 * case.unit[k]
+    return point if np.isfinite(case.objective.value(point)) else None
+
+
+def polished(case: Case) -> Case:
+    """A corner or a kink is not found by derivatives: search it out with a simplex (Nelder and Mead 1965)."""
+    x = case.x
+    if x.size > 10 or case.optimum.stop is Stop.ITERATIONS:
+        return case
+    for width in (1e-2, 1e-4, 1e-4):
+        corners = np.vstack([x, x + width * np.diag(np.maximum(case.objective.units, np.abs(x) + (x == 0)))])
+        options = {"initial_simplex": corners, "xatol": 1e-13, "fatol": 1e-14, "maxiter": 400 * x.size}
+        x = minimize(lambda z: -case.objective.value(z), x, method="Nelder-Mead", options=options).x
+    return _moved(case, x) if case.objective.value(x) > case.value else case
+
+
+def _moved(case: Case, x: np.ndarray) -> Case:
+    value, gradient = case.objective.value_gradient(x)
+    hessian = case.objective.hessian(x)
+    return Case(case.objective, replace(case.optimum, x=x, value=value, gradient=gradient, hessian=hessian))
+
+
+def support_ends(case: Case) -> np.ndarray:
+    """Coordinates of which the smallest step, one way or the other, makes some observation impossible."""
+    marks = np.zeros(case.x.size, dtype=bool)
+    for k in range(case.x.size):
+        for sign in (1.0, -1.0):
+            x = case.x.copy()
+            x[k] += sign * 1e-6 * case.unit[k]
+            marks[k] |= not np.isfinite(case.objective.value(x))
+    return marks
+
+
+def kinks(case: Case) -> np.ndarray:
+    """Coordinates along which the function falls both ways in proportion to the distance, or at once."""
+    marks = np.zeros(case.x.size, dtype=bool)
+    for k in range(case.x.size):
+        falls = np.empty((2, 2))
+        for side, sign in enumerate((1.0, -1.0)):
+            for j, length in enumerate((1e-5, 4e-5)):
+                x = case.x.copy()
+                x[k] += sign * length * case.unit[k]
+                falls[side, j] = case.value - case.objective.value(x)
+        linear = np.all(falls[:, 1] > 10 * case.noise) and np.all(falls[:, 1] < 8 * falls[:, 0])
+        marks[k] = bool(linear)
+    return marks

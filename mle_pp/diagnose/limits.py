@@ -1,0 +1,181 @@
+"""Suprema that are approached and never reached: what goes to its limit, what stops mattering there, what stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mle_pp.diagnose.case import Case, Side, Walk
+from mle_pp.linalg import complement, sparse_directions
+from mle_pp.optimize import Optimum
+from mle_pp.parameters import Parameters
+
+# Movements smaller than this share of a unit are rounding, not part of the way to a limit.
+_SMALL = 1e-2
+# Log-units from the start, from which on a transformed parameter may be on its way to zero or infinity.
+_GONE = 10.0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A supremum at the end of a way that has none.
+
+    Attributes
+    ----------
+    optimum : Optimum
+        The point nearest to the limit at which the function can still be computed.
+    drift : ndarray, shape (size, 1)
+        The way: all limits are approached along it together.
+    lost : ndarray, shape (size, k)
+        What else stops mattering in the limit.
+    null : ndarray, shape (size, k)
+        Directions along which the function was level already before the limit.
+    """
+
+    optimum: Optimum
+    drift: np.ndarray
+    lost: np.ndarray
+    null: np.ndarray
+
+
+def find_limit(case: Case, parameters: Parameters, outward: np.ndarray) -> Limit:
+    """The limit that lies outward.
+
+    All directions that have no effect out there are looked at together: those in which the search came here from the
+    model's own initial point are the way to the limit (there may be several limits, one behind each), the others are
+    without meaning, in the limit or everywhere.
+    """
+    walk = _cleaned(case, outward)
+    optimum = _trusted(case, walk, outward)
+    flat = _without_effect(case, optimum)
+    null = _level_before(case, optimum.x, flat, parameters.default)
+    drift = _way(case, optimum, flat, null, case.in_units(walk.x - case.x if np.any(walk.x != case.x) else outward),
+                 parameters)  # fmt: skip
+    known = np.hstack([drift, null]) / case.unit[:, None]
+    rest = complement(known)
+    lost = case.unit[:, None] * (rest @ _orthonormal(rest.T @ flat))
+    return Limit(optimum, drift, lost, sparse_directions(null) if null.size else null)
+
+
+def growing(case: Case, default: np.ndarray) -> np.ndarray:
+    """Which transformed coordinates the function keeps gaining along, every log-unit as much as the one before.
+
+    So it does where a scale shrinks around observations that are fitted exactly: −n log σ has no limit. Towards a
+    supremum the gain of each log-unit is a fraction of that of the one before.
+    """
+    moved = case.x - default
+    gone = (np.abs(moved) > _GONE) & (case.objective.units > 0)
+    marks = np.zeros(case.x.size, dtype=bool)
+    for k in np.flatnonzero(gone):
+        step = np.zeros_like(case.x)
+        step[k] = np.sign(moved[k])
+        ends = [case.back_to_ridge(case.x - length * step, step)[1] for length in (2.5, 5.0, 7.5)]
+        last, before = ends[0] - ends[1], ends[1] - ends[2]
+        outward = case.value - case.objective.value(case.x + 2.5 * step)
+        # At an interior maximum far from the start the function falls on the other side, and faster
+        inside = np.isfinite(outward) and outward > last
+        marks[k] = last > 1 and 0.5 * before < last < 2 * before and not inside
+    return marks
+
+
+def _cleaned(case: Case, direction: np.ndarray) -> Walk:
+    """The walk along the direction, without its smallest components where these are only rounding."""
+    main = np.where(np.abs(direction) > _SMALL * case.unit, direction, 0.0)
+    walk = case.walk(main)
+    return walk if walk.side is Side.LEVEL else case.walk(direction)
+
+
+def _trusted(case: Case, walk: Walk, outward: np.ndarray) -> Optimum:
+    """The point nearest to the limit at which the function can still be computed, and equals its supremum."""
+    back = [case.x - steps * outward for steps in (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)]
+    for k, x in enumerate((walk.x, *back)):
+        if k > 1:
+            x, _ = case.back_to_ridge(x, outward)
+        value, gradient = case.objective.value_gradient(x)
+        hessian = case.objective.hessian(x)
+        computable = np.all(np.isfinite(hessian)) and case.noise_at(x) < 1e-7 * max(1.0, abs(case.value))
+        if computable and abs(value - case.value) <= 10 * case.noise:
+            return replace(case.optimum, x=x, value=value, gradient=gradient, hessian=hessian)
+    return case.optimum
+
+
+def _without_effect(case: Case, optimum: Optimum) -> np.ndarray:
+    """Orthonormal directions, in units, along which a step of one unit changes nothing visible any more."""
+    scaled = -optimum.hessian * np.outer(case.unit, case.unit)
+    if not np.all(np.isfinite(scaled)):
+        return np.eye(case.x.size)
+    values, vectors = np.linalg.eigh(scaled)
+    return vectors[:, np.abs(values) < 2 * max(case.noise, case.noise_at(optimum.x))]
+
+
+def _level_before(case: Case, x: np.ndarray, flat: np.ndarray, default: np.ndarray) -> np.ndarray:
+    """Directions among the flat ones that had no effect before the limit either: the data never determine them."""
+    back = case.unit * (flat @ (flat.T @ ((x - default) / case.unit)))
+    for share in (1.0, 0.7, 0.5):
+        point = x - share * back
+        value, gradient = case.objective.value_gradient(point)
+        hessian = case.objective.hessian(point)
+        if np.isfinite(value) and np.all(np.isfinite(hessian)) and np.all(np.isfinite(gradient)):
+            break
+    else:
+        return np.zeros((x.size, 0))
+    scaled = hessian * np.outer(case.unit, case.unit)
+    slope = flat.T @ (case.unit * gradient)
+    action = np.vstack([scaled @ flat, slope[None, :]])
+    _, values, vectors = np.linalg.svd(action)
+    size = np.zeros(flat.shape[1])
+    size[: values.size] = values
+    level = case.unit[:, None] * (flat @ vectors[size <= 1e-9 * max(1.0, np.abs(scaled).max())].T)
+    noise = case.noise_at(point)
+    same = [
+        all(abs(case.objective.value(point + s * v) - value) <= noise for s in (1.0, -1.0, 3.0)) for v in level.T
+    ]
+    return level[:, np.array(same, dtype=bool)]
+
+
+def _way(
+    case: Case, optimum: Optimum, flat: np.ndarray, null: np.ndarray, outward: np.ndarray, parameters: Parameters
+) -> np.ndarray:
+    """The way to all limits together, shape (size, 1): what had to move, each variable about as far as the others."""
+    step = outward / case.unit
+    come = flat @ (flat.T @ ((optimum.x - parameters.default) / case.unit))
+    if null.size:
+        never = _orthonormal(null / case.unit[:, None])
+        come = come - never @ (never.T @ come)
+    both = case.in_units(outward)
+    if come @ step > 0:
+        both = both + case.in_units(case.unit * come)
+    both = np.where(np.abs(both) > _SMALL * case.unit, both, 0.0)
+    way = _necessary(case, optimum, case.in_units(both), parameters.default)
+    way = way if np.any(way) else case.in_units(outward)
+    even = way.copy()
+    for piece in parameters.unconstrained.slices().values():
+        even[piece] = case.in_units(np.where(np.isin(np.arange(way.size), np.arange(way.size)[piece]), way, 0.0))[piece]
+    return (even if _is_level(case, optimum, even) else way)[:, None]
+
+
+def _is_level(case: Case, optimum: Optimum, direction: np.ndarray) -> bool:
+    ends = [case.objective.value(optimum.x + length * direction) for length in (1.0, 10.0, 100.0)]
+    return all(np.isfinite(end) and end >= optimum.value - 10 * case.noise for end in ends)
+
+
+def _necessary(case: Case, optimum: Optimum, way: np.ndarray, default: np.ndarray) -> np.ndarray:
+    """The way without the coordinates that could have stayed: put back to the start, they cost nothing."""
+    x, needed = optimum.x.copy(), way.copy()
+    for k in np.argsort(np.abs(way) / case.unit):
+        if way[k] == 0:
+            continue
+        tried = x.copy()
+        tried[k] = default[k]
+        if case.objective.value(tried) >= optimum.value - 10 * case.noise:
+            x, needed[k] = tried, 0.0
+    return needed
+
+
+def _orthonormal(columns: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the columns' span, small parts neglected."""
+    if columns.size == 0:
+        return np.zeros((columns.shape[0], 0))
+    left, values, _ = np.linalg.svd(columns, full_matrices=False)
+    return left[:, values > 0.1]
