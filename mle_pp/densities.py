@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.traversal import toposort
-from pytensor.scalar.basic import IntDiv, Log, Log1p, Pow, Reciprocal, Sqrt, Switch, TrueDiv
+from pytensor.scalar.basic import Log, Log1p, Sqrt, Switch
 from pytensor.scalar.math import Log1mexp
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from mle_pp import backends
 
-# Operations that may have an infinite value or slope, and which of their inputs causes it.
-_SINGULAR = {Log: 0, Log1p: 0, Sqrt: 0, Reciprocal: 0, TrueDiv: 1, IntDiv: 1, Pow: 0}
+# Operations whose slope is infinite at the end of their domain.
+_SINGULAR = (Log, Log1p, Sqrt)
 
 # From here on the series is exact in double precision: its first neglected term is below 1e-17.
 _LARGE = 100.0
@@ -25,22 +25,26 @@ _LARGE = 100.0
 def precise(model: pm.Model, rv: Variable, term: Variable) -> Variable:
     """The log-density of an observed variable: `term`, as PyMC writes it, or an equal expression without cancellation.
 
-    The Student t's is a difference of log-gamma functions, of which nothing but rounding is left at large degrees of
-    freedom: at ν = 1e14 it is off by several units an observation, and an optimizer finds its maximum there.
+    Differences of log-gamma functions are rounding errors at large arguments: the Student t's is off by several units an
+    observation at ν = 1e14, and an optimizer finds its maximum there; on the way of a negative binomial to its Poisson
+    limit, 1e-5 of log-likelihood are lost.
     """
-    if type(rv.owner.op).__name__ != "StudentTRV":
+    form = _FORMS.get(type(rv.owner.op).__name__)
+    if form is None:
         return term
-    nu, mu, sigma = rv.owner.op.dist_params(rv.owner)
-    value = model.rvs_to_values[rv]
-    if any(hasattr(v.type, "dims") for v in (nu, mu, sigma, value)):
+    inputs = [*rv.owner.op.dist_params(rv.owner), model.rvs_to_values[rv]]
+    if any(hasattr(variable.type, "dims") for variable in inputs):
         return term
-    nu, mu, sigma, value = (pt.cast(backends.as_tensor(v), "float64") for v in (nu, mu, sigma, value))
-    residual = (value - mu) / sigma
-    logp = _constant(nu) - pt.log(sigma) - (nu + 1) / 2 * pt.log1p(residual**2 / nu)
+    logp = form(*(pt.cast(backends.as_tensor(variable), "float64") for variable in inputs))
     return model.replace_rvs_by_values([logp])[0]
 
 
-def _constant(nu: Variable) -> Variable:
+def _student_t(nu: Variable, mu: Variable, sigma: Variable, value: Variable) -> Variable:
+    residual = (value - mu) / sigma
+    return _student_constant(nu) - pt.log(sigma) - (nu + 1) / 2 * pt.log1p(residual**2 / nu)
+
+
+def _student_constant(nu: Variable) -> Variable:
     """The constant log Γ((ν+1)/2) − log Γ(ν/2) − ½ log(πν), by a series where that is exact (DLMF 5.11.13)."""
     z = nu / 2
     large = pt.maximum(z, _LARGE)
@@ -48,6 +52,58 @@ def _constant(nu: Variable) -> Variable:
     small = pt.minimum(z, _LARGE)
     exact = pt.gammaln(small + 0.5) - pt.gammaln(small) - 0.5 * pt.log(small)
     return pt.switch(z > _LARGE, series, exact) - 0.5 * pt.log(2 * pt.pi)
+
+
+def _rising(a: Variable, y: Variable) -> Variable:
+    """log Γ(a + y) − log Γ(a) − y log a, by Stirling's series where that is exact (DLMF 5.11.1)."""
+
+    def rest(z: Variable) -> Variable:
+        return 1 / (12 * z) - 1 / (360 * z**3) + 1 / (1260 * z**5)
+
+    large, small = pt.maximum(a, _LARGE), pt.minimum(a, _LARGE)
+    series = (large + y - 0.5) * pt.log1p(y / large) - y + rest(large + y) - rest(large)
+    return pt.switch(a > _LARGE, series, pt.gammaln(small + y) - pt.gammaln(small) - y * pt.log(small))
+
+
+def _times_log(y: Variable, log: Variable) -> Variable:
+    """A count times a logarithm, which is zero where the count is."""
+    return pt.switch(pt.eq(y, 0), 0.0, y * log)
+
+
+def _negative_binomial(n: Variable, p: Variable, value: Variable) -> Variable:
+    odds = pt.log(1 - p) - pt.log(p)
+    y = pt.maximum(value, 0)
+    logp = _rising(n, y) - pt.gammaln(y + 1) + _times_log(y, pt.log(n) + odds) - (y + n) * pt.log1p(pt.exp(odds))
+    valid = pt.ge(value, 0) & (n > 0) & pt.ge(p, 0) & pt.le(p, 1)
+    return pt.switch(valid, logp, -np.inf)
+
+
+def _beta_binomial(n: Variable, alpha: Variable, beta: Variable, value: Variable) -> Variable:
+    y = pt.clip(value, 0, n)
+    total = alpha + beta
+    choose = pt.gammaln(n + 1) - pt.gammaln(y + 1) - pt.gammaln(n - y + 1)
+    limit = _times_log(y, pt.log(alpha / total)) + _times_log(n - y, pt.log(beta / total))
+    logp = choose + limit + _rising(alpha, y) + _rising(beta, n - y) - _rising(total, n)
+    valid = pt.eq(y, value) & pt.ge(n, 0) & (alpha > 0) & (beta > 0)
+    return pt.switch(valid, logp, -np.inf)
+
+
+def _dirichlet_multinomial(n: Variable, a: Variable, value: Variable) -> Variable:
+    y = pt.maximum(value, 0)
+    total = a.sum(axis=-1, keepdims=True)
+    cells = _times_log(y, pt.log(a / total)) + _rising(a, y) - pt.gammaln(y + 1)
+    logp = pt.gammaln(n + 1) - _rising(total[..., 0], n) + cells.sum(axis=-1)
+    valid = pt.all(pt.ge(value, 0), axis=-1) & pt.eq(value.sum(axis=-1), n) & pt.all(a > 0, axis=-1)
+    return pt.switch(valid, logp, -np.inf)
+
+
+# By the name of the random operation; the arguments are its distribution parameters, in PyTensor's order, and the value.
+_FORMS: dict[str, Callable[..., Variable]] = {
+    "StudentTRV": _student_t,
+    "NegBinomialRV": _negative_binomial,
+    "BetaBinomialRV": _beta_binomial,
+    "DirichletMultinomialRV": _dirichlet_multinomial,
+}
 
 
 def guarded(terms: Sequence[Variable]) -> list[Variable]:
@@ -86,12 +142,8 @@ def _only_where(branch: Variable, condition: Variable, taken: bool) -> Variable:
     node = branch.owner
     if node is None or not isinstance(node.op, Elemwise) or _is_a(node, Switch) or isinstance(branch, Constant):
         return branch
-    position = next((p for kind, p in _SINGULAR.items() if isinstance(node.op.scalar_op, kind)), None)
-    inputs = list(node.inputs)
-    for k, variable in enumerate(inputs):
-        inner = _only_where(variable, condition, taken)
-        if k == position and not isinstance(inner, Constant):
-            safe = pt.constant(0.5, dtype=inner.dtype) if inner.dtype.startswith("float") else inner
-            inner = pt.switch(condition, inner, safe) if taken else pt.switch(condition, safe, inner)
-        inputs[k] = inner
+    inputs = [_only_where(variable, condition, taken) for variable in node.inputs]
+    if isinstance(node.op.scalar_op, _SINGULAR) and not isinstance(inputs[0], Constant):
+        harmless = pt.constant(0.5, dtype=inputs[0].dtype)
+        inputs = [pt.switch(condition, *((inputs[0], harmless) if taken else (harmless, inputs[0])))]
     return branch if inputs == list(node.inputs) else node.op.make_node(*inputs).outputs[0]

@@ -9,7 +9,9 @@ import pytensor.tensor as pt
 from pytensor.gradient import NullTypeGradError, grad, pushforward
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import vectorize_graph
+from pytensor.graph.traversal import toposort
 from pytensor.graph.utils import MethodNotDefined
+from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.variable import TensorVariable
 
 from mle_pp import backends
@@ -76,6 +78,9 @@ class Hessian:
         try:
             self._cost, self._slope = cost, gradient(cost, x)
             self._product: Variable | None = gradient(pt.dot(self._slope, self._seed), x)
+            if any(isinstance(node.op, Blockwise) for node in toposort([cost])):
+                # Matrix operations run in a loop over the seeds anyway, and take seconds to vectorize
+                self.method = COLUMNS
         except _NO_DERIVATIVE:
             self._product, self.method = None, DIFFERENCES
 

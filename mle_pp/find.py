@@ -18,8 +18,9 @@ from mle_pp.estimate import Estimate, kind_of
 from mle_pp.hints import hints
 from mle_pp.information import limits, scales_at, slides, without_limit
 from mle_pp.objective import ModelObjective
-from mle_pp.optimize import Run, Stop, check_method, run_starts
+from mle_pp.optimize import Optimum, Run, Stop, check_method, run_starts
 from mle_pp.roles import RoleKind, Roles, resolve_model, roles
+from mle_pp.verdict import Finding
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -61,7 +62,8 @@ def find_MLE(
     method : {"auto", "newton", "scoring", "quasi-newton"}
         The optimizer. "auto" takes the first that suits the model and falls back to the next where one fails.
     starts : "auto" or int
-        Number of starting points; the first is the model's initial point. "auto": three, more where they disagree.
+        Number of starting points; the first is the model's initial point. "auto": three; twelve where these disagree;
+        sixty where only one of the twelve reached the highest value.
     initvals : mapping of str to array_like, optional
         Starting values on the constrained scale; some variables are enough.
     random_seed : int, Generator or None
@@ -232,7 +234,7 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
     """The best end that is a maximum, and for every start the number of the optimum it reached."""
     optima, reached = _group(objective, runs)
     # A value that is rounding errors only is none, however high
-    rank = [(is_noise(objective, run.optimum), -run.optimum.value) for run in optima]
+    rank = [(is_noise(objective, objective.parameters, run.optimum), -run.optimum.value) for run in optima]
     order = sorted(range(len(optima)), key=lambda k: rank[k])
     diagnoses: list[Diagnosis] = []
     for k in order:
@@ -240,16 +242,30 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
         if not diagnoses[-1].verdict.status.is_failure:
             break
     chosen = next((d for d in diagnoses if not d.verdict.status.is_failure), diagnoses[0])
-    ran_away = [optima[k].optimum for k in order if optima[k].optimum.stop is Stop.FAR]
-    ran_away = [optimum for optimum in ran_away if optimum.value > chosen.optimum.value]
-    if ran_away and not chosen.verdict.status.is_failure:
-        parameters = objective.parameters
-        collapsed = (np.abs(ran_away[0].x - parameters.default) > 5) & (objective.units > 0)
-        chosen = chosen.adding([report.unbounded_elsewhere(report.owners(parameters, collapsed))])
     if not chosen.verdict.status.is_failure:
+        found = _beside(objective, runs, [optima[k].optimum for k in order], chosen)
         known = {finding.kind for finding in chosen.verdict.findings}
-        chosen = chosen.adding([h for h in hints(objective, chosen.optimum) if h.kind not in known])
+        chosen = chosen.adding([finding for finding in found if finding.kind not in known])
+    if chosen.special.lost.size and any(f.kind == "unbounded_elsewhere" for f in chosen.verdict.findings):
+        # An edge at which other parameters lose their meaning: where these sit on the spike, it is no maximum either
+        chosen = chosen.unbounded()
     return chosen, [order.index(k) for k in reached]
+
+
+def _beside(objective: ModelObjective, runs: list[Run], optima: list[Optimum], chosen: Diagnosis) -> list[Finding]:
+    """What else is worth knowing about an estimate."""
+    found = hints(objective, chosen.optimum)
+    parameters, value = objective.parameters, chosen.optimum.value
+    ran_away = [end for end in optima if end.stop is Stop.FAR and end.value > value]
+    if ran_away and not objective.is_bounded:
+        collapsed = (np.abs(ran_away[0].x - parameters.default) > 5) & (objective.units > 0)
+        found.insert(0, report.unbounded_elsewhere(report.owners(parameters, collapsed)))
+    ends = [run.optimum.value for run in runs if run.optimum.stop is Stop.SMALL_DECREMENT]
+    here = sum(abs(end - value) <= 1e-6 * max(1.0, abs(value)) for end in ends)
+    maxima = sum(end.stop is Stop.SMALL_DECREMENT for end in optima)
+    if maxima >= 3 and here <= 1:
+        found.append(report.many_maxima(parameters, len(runs), maxima))
+    return found
 
 
 def _group(objective: ModelObjective, runs: list[Run]) -> tuple[list[Run], list[int]]:

@@ -14,13 +14,15 @@ from mle_pp.verdict import Finding
 
 # More parameters than this are not probed for spikes: the combinations grow.
 _MOST = 12
+# At least so many elements of a vector, with at most so many observations each, are incidental parameters.
+_INCIDENTAL = 10
 # Log-units that a scale is shrunk by, once and twice; rounding of a residual matters only beyond both.
 _SHRINK = 12.0
 
 
 def hints(objective: ModelObjective, optimum: Optimum) -> list[Finding]:
     """What else can be said of an estimate at `optimum`."""
-    found = [spike(objective, optimum), missing_constant(objective, optimum)]
+    found = [spike(objective, optimum), missing_constant(objective, optimum), incidental_parameters(objective, optimum)]
     return [finding for finding in found if finding is not None]
 
 
@@ -31,7 +33,7 @@ def spike(objective: ModelObjective, optimum: Optimum) -> Finding | None:
     classical cases are mixtures with free standard deviations (Day 1969, Biometrika 56) and the Student t with free
     degrees of freedom (Fernandez and Steel 1999, Biometrika 86).
     """
-    if objective.size > _MOST:
+    if objective.size > _MOST or objective.is_bounded:
         return None
     logs = [k for k in range(objective.size) if objective.units[k] > 0]
     for point in _on_an_observation(objective, optimum.x):
@@ -104,4 +106,22 @@ def missing_constant(objective: ModelObjective, optimum: Optimum) -> Finding | N
         # Twice the gain is χ² with one degree of freedom without a constant; 10 is far beyond its tail
         if gain > 10:
             return report.no_constant(objective.names[0], float(residuals.mean()), gain)
+    return None
+
+
+def incidental_parameters(objective: ModelObjective, optimum: Optimum) -> Finding | None:
+    """Whether a vector has about as many elements as there are units of data, a few observations for each.
+
+    Then the other parameters are estimated inconsistently (Neyman and Scott 1948, Econometrica 16).
+    """
+    parameters = objective.parameters
+    names = [entry.name for entry in parameters.layout]
+    count = sum(term.size for term in objective.pointwise(optimum.x).values())
+    for entry in parameters.layout:
+        others = [name for name in names if name != entry.name]
+        if entry.size < _INCIDENTAL or not others or count > _INCIDENTAL * entry.size:
+            continue
+        touched = objective.touched(optimum.x, entry.name)
+        if 1 <= touched <= _INCIDENTAL:
+            return report.incidental(entry.name, entry.size, touched, others)
     return None

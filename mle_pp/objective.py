@@ -16,6 +16,7 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter
 from pytensor.graph.traversal import ancestors
+from pytensor.tensor.type import discrete_dtypes
 from pytensor.xtensor.type import XTensorSharedVariable, xtensor_shared
 
 from mle_pp import backends
@@ -127,6 +128,12 @@ class ModelObjective:
         return np.where(self.parameters.transformed, 1 / 3, 0.0)
 
     @cached_property
+    def is_bounded(self) -> bool:
+        """Whether the likelihood is a product of probabilities, which no parameter values make larger than one."""
+        discrete = all(rv.dtype in discrete_dtypes for rv in self.model.observed_RVs)
+        return discrete and self.roles.potentials != "likelihood"
+
+    @cached_property
     def without_information(self) -> list[str]:
         """Observed variables whose family has no expected information in closed form."""
         return families_missing(self.model)
@@ -235,6 +242,16 @@ class ModelObjective:
         """Log-likelihood terms by observed variable; axis 0 is the row axis, a term without axes is one block."""
         return dict(zip(self.names, self._pointwise(x), strict=True))
 
+    def touched(self, x: np.ndarray, name: str) -> int:
+        """The largest number of observations that one element of a parameter acts on."""
+        inner = dict(zip(self.parameters.layout.names, self.parameters.unconstrained.slices().values(), strict=True))
+        here, most = self._pointwise(x), 0
+        for k in range(*inner[name].indices(x.size)):
+            moved = x.copy()
+            moved[k] += 1e-3 * max(1.0, abs(x[k]))
+            most = max(most, sum(int(np.sum(a != b)) for a, b in zip(here, self._pointwise(moved), strict=True)))
+        return most
+
     def _check_start(self) -> None:
         """Evaluate once, so that shapes that disagree are found here and told in the user's names."""
         try:
@@ -249,6 +266,33 @@ class ModelObjective:
                 f"The log-likelihood of {names} cannot be evaluated: {str(error).splitlines()[0]} "
                 f"Shapes of the data: {shapes}. Check that they agree."
             ) from error
+        self._check_possible()
+
+    def _check_possible(self) -> None:
+        """Refuse observations of density zero whatever the parameters: -1 under a Poisson distribution."""
+        start, rng = self.parameters.initial, np.random.default_rng(0)
+        impossible = [~np.isfinite(term) & (term.ndim > 0) for term in self._pointwise(start)]
+        if not any(np.any(marks) for marks in impossible):
+            return
+        scale = np.maximum(1.0, np.abs(start))
+        for width in np.repeat([0.3, 3.0, 30.0], 10):
+            terms = self._pointwise(start + width * scale * rng.normal(size=start.size))
+            impossible = [marks & np.isneginf(term) for marks, term in zip(impossible, terms, strict=True)]
+        for name, marks in zip(self.names, impossible, strict=True):
+            if np.any(marks):
+                raise ModelError(self._impossible(name, np.argwhere(marks)))
+
+    def _impossible(self, name: str, places: np.ndarray) -> str:
+        rows = np.unique(places[:, 0])
+        values = self.data.get(name)
+        known = values is not None and values.ndim == places.shape[1]
+        what = f" ({', '.join(f'{values[tuple(place)]:g}' for place in places[:5])})" if known else ""
+        where = f"row {rows[0]}" if rows.size == 1 else f"rows {', '.join(map(str, rows[:5]))}"
+        more = f" and {rows.size - 5} more" if rows.size > 5 else ""
+        return (
+            f"{name} has a value{what} in {where}{more} (counted from 0) that its distribution does not allow, whatever "
+            f"the parameters. Correct or remove it, or choose another distribution for {name}."
+        )
 
 
 def _scalar(value: np.ndarray) -> float:

@@ -251,6 +251,26 @@ class Parameters:
         replaced = iter(self.model.replace_rvs_by_values([i for i in free.rv.owner.inputs if _is_numeric(i)]))
         return [next(replaced) if _is_numeric(i) else i for i in free.rv.owner.inputs]
 
+    @cached_property
+    def _unconstrain(self) -> Any:
+        """From constrained values, flat, to the vector: the inverse of `constrained`."""
+        values = pt.vector("values", dtype="float64")
+        pieces: dict[Variable, Variable] = {}
+        for own, free in zip(self.layout, self._estimated, strict=True):
+            piece = values[self.layout.slices()[own.name]].reshape(own.shape)
+            pieces[free.rv] = _like(piece, free.rv)
+        held = {free.rv: _like(pt.constant(self.fixed[free.name]), free.rv) for free in self._free
+                if free.name in self.fixed}  # fmt: skip
+        parts: list[Variable] = [pt.zeros((0,))]
+        for free in self._estimated:
+            transform = self.transforms[free.name]
+            part = pieces[free.rv]
+            if transform is not None:
+                part = transform.forward(part, *free.rv.owner.inputs)
+            parts.append(backends.as_tensor(part).ravel())
+        [flat] = graph_replace([pt.concatenate(parts)], {**pieces, **held, **self._snapshot}, strict=False)
+        return backends.build([values], backends.simplify([flat]))
+
     # -- constrained values ---------------------------------------------------------------------------------------
 
     def _flat(self, variables: Sequence[Variable]) -> Variable:
@@ -313,6 +333,11 @@ class Parameters:
     def constrained(self, x: np.ndarray) -> np.ndarray:
         """Constrained values of the estimated variables, flat in the order of `layout`."""
         return self._constrained_function(x)[0]
+
+    def unconstrained_at(self, values: np.ndarray) -> np.ndarray:
+        """The vector at which `constrained` has these values; not finite where they are outside the support."""
+        with backends.without_c_compiler():
+            return self._unconstrain(values)[0]
 
     def derived(self, x: np.ndarray) -> np.ndarray:
         """Values of the `Deterministic`s, flat in the order of `derived_layout`."""

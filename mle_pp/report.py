@@ -191,6 +191,27 @@ def unbounded_elsewhere(variables: tuple[str, ...]) -> Finding:
     return Finding("unbounded_elsewhere", variables, message)
 
 
+def many_maxima(parameters: Parameters, starts: int, maxima: int) -> Finding:
+    """Every start ended elsewhere."""
+    message = (
+        f"The likelihood has many maxima: {starts} starts ended at {maxima} different ones, and this, the highest, was "
+        f"reached only once. A higher one may have been missed."
+    )
+    name = parameters.layout.names[0]
+    remedy = f"Use more starts (starts=200), or start near the answer (initvals={{{name!r}: ...}}); see plot_starts."
+    return Finding("many_maxima", tuple(parameters.layout.names), message, {"maxima": maxima}, remedy)
+
+
+def incidental(name: str, size: int, rows: int, others: Sequence[str]) -> Finding:
+    """As many parameters as units."""
+    message = (
+        f"{name} has {size} elements, each determined by {rows} observation{'s' if rows != 1 else ''} only (incidental "
+        f"parameters): with more and more of them, the estimates of {listing(others)} do not approach the truth."
+    )
+    remedy = f"Integrate them out, with a distribution of their own: integrate=[{name!r}]."
+    return Finding("incidental_parameters", (name,), message, {"observations_each": rows}, remedy)
+
+
 def no_constant(name: str, mean: float, gain: float) -> Finding:
     """The mean of a normal model lacks a constant."""
     message = (

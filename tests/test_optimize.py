@@ -237,7 +237,7 @@ def test_three_starts_and_more_where_they_disagree():
         1,
     )
     runs = run_starts(waves, np.array([9.0]), np.array([9.0]), "auto", None, "auto")
-    assert len(runs) == 12
+    assert len(runs) == 60  # of the first twelve, only one reached the highest of these waves
     assert max(run.optimum.value for run in runs) > runs[0].optimum.value
 
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from mle_pp import report
 from mle_pp.diagnose.case import Case, Side, Walk
-from mle_pp.diagnose.irregular import find_plateau, kinks, polished, support_ends
-from mle_pp.diagnose.limits import find_limit, growing
+from mle_pp.diagnose.irregular import cornered, find_plateau, kinks, polished, support_ends
+from mle_pp.diagnose.limits import find_limit, growing, reached_without, sparse, way_here
 from mle_pp.information import Special
-from mle_pp.linalg import curvature_scale, sparse_directions
+from mle_pp.linalg import curvature_scale, inverse_on
 from mle_pp.objective import Objective
 from mle_pp.optimize import Optimum, Stop, maximize
 from mle_pp.parameters import Parameters
@@ -54,6 +54,11 @@ class Diagnosis:
         """The same, with more findings."""
         return replace(self, verdict=replace(self.verdict, findings=(*self.verdict.findings, *findings)))
 
+    def unbounded(self) -> Diagnosis:
+        """The same point, taken for no maximum, since the likelihood is unbounded elsewhere."""
+        findings = tuple(finding for finding in self.verdict.findings if finding.kind == "unbounded_elsewhere")
+        return replace(_regular(self.optimum), verdict=Verdict(Status.UNBOUNDED, findings))
+
 
 def diagnose(objective: Objective, parameters: Parameters, optimum: Optimum) -> Diagnosis:
     """The verdict on where a search ended; where the likelihood still rises, the search goes on.
@@ -70,7 +75,7 @@ def diagnose(objective: Objective, parameters: Parameters, optimum: Optimum) -> 
             return _failed(Status.NOT_CONVERGED, optimum, report.not_finite(parameters, optimum))
         if objective.size == 0:
             return _regular(optimum)
-        case = Case(objective, optimum)
+        case = Case(objective, parameters, optimum)
         if _runs_away(case):
             return _unbounded(case, parameters, _extreme(case))
         if case.is_stationary and not case.suspicious:
@@ -80,12 +85,13 @@ def diagnose(objective: Objective, parameters: Parameters, optimum: Optimum) -> 
             return diagnosis
         if better is None:
             break
-        previous = optimum
+        previous, rises = optimum, objective.value(better) > optimum.value + case.noise
         optimum = previous.followed_by(maximize(objective, better))
-        if not optimum.value > previous.value + case.noise:
+        # A point as high as this one may be handed over, too, for a better view
+        if not optimum.value > previous.value + (case.noise if rises else -10 * case.noise):
             optimum = previous
             break
-    case = Case(objective, optimum)
+    case = Case(objective, parameters, optimum)
     if _runs_away(case):
         return _unbounded(case, parameters, _extreme(case))
     if case.is_stationary and case.eigen.values[0] < -1e-8:
@@ -93,11 +99,11 @@ def diagnose(objective: Objective, parameters: Parameters, optimum: Optimum) -> 
     return _failed(Status.NOT_CONVERGED, optimum, report.not_converged(parameters, optimum))
 
 
-def is_noise(objective: Objective, optimum: Optimum) -> bool:
+def is_noise(objective: Objective, parameters: Parameters, optimum: Optimum) -> bool:
     """Whether the function at the end of a search is mostly rounding errors."""
     if not np.isfinite(optimum.value) or not np.all(np.isfinite(optimum.hessian)) or objective.size == 0:
         return False
-    return Case(objective, optimum).noise > 1e-4 * max(1.0, abs(optimum.value))
+    return Case(objective, parameters, optimum).noise > 1e-4 * max(1.0, abs(optimum.value))
 
 
 def _regular(optimum: Optimum) -> Diagnosis:
@@ -133,20 +139,21 @@ def _runs_away(case: Case) -> bool:
 
 def _explore(case: Case, parameters: Parameters) -> tuple[Diagnosis | None, np.ndarray | None]:
     """Follow every suspicious direction: a diagnosis, or a better point to go on from."""
-    case = case.measured_from(parameters.default)
-    grows = growing(case, parameters.default)
+    case = case.measured()
+    grows = growing(case)
     if np.any(grows):
         return _unbounded(case, parameters, grows), None
-    ray = case.in_units(case.x - parameters.default)
     # Everything may run away together, as with complete separation. Asked first, for there every direction looks level
     # once the others are free to run away.
-    if case.is_receding(ray):
-        return _at_limit(case, parameters, ray), None
+    way = way_here(case)
+    if case.is_receding(way):
+        elsewhere = reached_without(case, way)
+        return (_at_limit(case, parameters, way), None) if elsewhere is None else (None, elsewhere)
     null: list[np.ndarray] = []
     degenerate: list[np.ndarray] = []
     risen: list[Walk] = []
-    for direction in _candidates(case):
-        if null and case.in_span(direction, null):
+    for direction, alone in _candidates(case):
+        if null and (alone or case.in_span(direction, null)):
             continue
         ahead, back = case.walk(direction), case.walk(-direction)
         risen += [walk for walk in (ahead, back) if walk.side is Side.RISES]
@@ -205,32 +212,74 @@ def _is_quadratic(case: Case, direction: np.ndarray) -> bool:
     return False
 
 
-def _candidates(case: Case) -> list[np.ndarray]:
-    """The last step, if it was still a step, the suspicious eigen-directions, and the coordinates behind these."""
+def _candidates(case: Case) -> list[tuple[np.ndarray, bool]]:
+    """The last step, if it was still a step, the suspicious eigen-directions, and the coordinates behind these, marked.
+    """
     # An estimate of zero has no size of its own: there, a standard error counts, if it is one
     error = np.minimum(1 / curvature_scale(-case.optimum.hessian, case.optimum.gradient), 1.0)
     size = np.where(case.objective.units > 0, 1.0, np.maximum(np.abs(case.x), error))
     step = case.optimum.step
-    moving = np.all(np.isfinite(step)) and np.any(np.abs(step) > 1e-3 * size)
+    moving = bool(np.all(np.isfinite(step))) and bool(np.any(np.abs(step) > 1e-3 * size))
     # Along a ray to infinity Newton's steps do not shrink: one of them is the natural stride, about a log-unit
     directions = [case.in_units(case.eigen.direction(k)) for k in case.suspicious]
     # On a curved way the coordinate alone leads on, the others following on the ridge
     behind = np.max([np.abs(d) / case.unit for d in directions], axis=0, initial=0.0) > 0.3
     alone = [case.unit[k] * np.eye(case.x.size)[k] for k in np.flatnonzero(behind)]
-    return [d for d in [*([step] if moving else []), *directions, *alone] if np.any(d)]
+    return [
+        (direction, k >= len(directions) + moving)
+        for k, direction in enumerate([*([step] if moving else []), *directions, *alone])
+        if np.any(direction)
+    ]
 
 
 def _flat(case: Case, parameters: Parameters, null: list[np.ndarray]) -> Diagnosis:
     """A maximum that is not unique."""
-    directions = sparse_directions(np.stack(null, axis=1))
+    directions = sparse(case, _without_curvature_in(case, np.stack(null, axis=1)))
     finding = report.not_identified(parameters, case.x, directions)
-    special = replace(Special.none(case.x.size), null=directions)
-    return Diagnosis(Verdict(Status.NOT_IDENTIFIED, (finding,)), case.optimum, special, case.basis_without(directions))
+    basis = case.basis_without(directions)
+    special = replace(Special.none(case.x.size), null=directions, irregular=_unsettled(case, directions, basis))
+    return Diagnosis(Verdict(Status.NOT_IDENTIFIED, (finding,)), case.optimum, special, basis)
+
+
+def _without_curvature_in(case: Case, directions: np.ndarray) -> np.ndarray:
+    """The part of a span in which the Hessian vanishes: two directions may have been found level by one and the same.
+
+    (Each of them, the other following on the ridge.)
+    """
+    columns, _ = np.linalg.qr(directions / case.unit[:, None])
+    scaled = case.optimum.hessian * np.outer(case.unit, case.unit)
+    values, vectors = np.linalg.eigh(columns.T @ scaled @ columns)
+    level = np.abs(values) <= max(1e-9 * np.abs(scaled).max(), np.abs(values).min())
+    return case.unit[:, None] * (columns @ vectors[:, level])
+
+
+def _unsettled(case: Case, null: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Coordinates whose curvature depends on where on the level ridge the search ended, as columns.
+
+    The means of two equal components of a mixture, for example: each one's standard error goes with its weight, which
+    the data do not determine.
+    """
+    variances = [_variances(case.optimum.hessian, basis)]
+    for direction in null.T:
+        for sign in (0.3, -0.3):
+            x, value = case.back_to_ridge(case.x + sign * direction, direction)
+            if abs(value - case.value) <= 10 * case.noise:
+                variances.append(_variances(case.objective.hessian(x), basis))
+    spread = np.ptp(variances, axis=0) > 1e-3 * np.max(variances, axis=0)
+    return np.eye(case.x.size)[:, spread]
+
+
+def _variances(hessian: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Variances of the coordinates from the curvature on a basis; zero where it has none."""
+    try:
+        return np.diag(inverse_on(-hessian, basis))
+    except np.linalg.LinAlgError:
+        return np.zeros(len(hessian))
 
 
 def _at_limit(case: Case, parameters: Parameters, outward: np.ndarray) -> Diagnosis:
     """A supremum that is approached outward; whatever has no effect any more out there is lost with it."""
-    limit = find_limit(case, parameters, outward)
+    limit = find_limit(case, outward)
     special = replace(Special.none(case.x.size), null=limit.null, drift=limit.drift, lost=limit.lost)
     basis = case.basis_without(np.hstack([limit.null, limit.drift, limit.lost]))
     status, findings = report.at_limit(parameters, limit.optimum.x, special, basis, limit.optimum.value)
@@ -246,7 +295,9 @@ def _at_edge(case: Case, parameters: Parameters) -> Diagnosis | None:
     steps = 10.0 ** np.arange(-9, -3)
     ahead = np.array([case.objective.value(case.x + t * uphill) for t in steps])
     if np.all(~np.isfinite(ahead)):
-        columns = _columns(support_ends(case), uphill)
+        marks = support_ends(case)
+        case = cornered(case, marks)
+        columns = _columns(marks, uphill)
         return _irregular(case, columns, report.support_edge(parameters, case.x, columns))
     if np.all(ahead < case.value - case.noise * steps / steps[-1]) and case.optimum.stop is not Stop.ITERATIONS:
         columns = _columns(kinks(case), uphill)

@@ -14,6 +14,7 @@ from mle_pp.linalg import ScaledEigen, complement, curvature_scale
 from mle_pp.objective import Objective
 from mle_pp.optimize import Optimum, Stop
 from mle_pp.optimize.newton import newton
+from mle_pp.parameters import Parameters
 
 # A direction is followed over this many doublings, and on while the function still rises there.
 _DOUBLINGS, _MOST_DOUBLINGS = 5, 40
@@ -83,6 +84,8 @@ class Case:
     Attributes
     ----------
     objective : Objective
+    parameters : Parameters
+        The user's scale.
     optimum : Optimum
     x, value : ndarray, float
         The point, and the function there.
@@ -90,31 +93,35 @@ class Case:
         Of the negative Hessian.
     unit : ndarray, shape (size,)
         A natural step of each coordinate: a log-unit where it is transformed, else its own size.
+    stride : ndarray, shape (size,)
+        How far each coordinate goes in a step at the start.
     noise : float
         Differences of the function that mean nothing.
     """
 
-    def __init__(self, objective: Objective, optimum: Optimum) -> None:
-        self.objective, self.optimum = objective, optimum
+    def __init__(self, objective: Objective, parameters: Parameters, optimum: Optimum) -> None:
+        self.objective, self.parameters, self.optimum = objective, parameters, optimum
         self.x, self.value = optimum.x, optimum.value
         self.eigen = ScaledEigen.of(-optimum.hessian, optimum.gradient)
         error = 1 / curvature_scale(-optimum.hessian, optimum.gradient)
         # A hundred-thousandth of a conditional standard error costs nothing visible
         self._tiny = 1e-5 * error
         self.unit = np.where(objective.units > 0, 1.0, np.maximum(np.abs(self.x), error))
+        self.stride = self.unit
         self.noise = self.noise_at(self.x)
 
-    def measured_from(self, default: np.ndarray) -> Case:
+    def measured(self) -> Case:
         """The same with units as seen from the start: on the way to a limit, standard errors grow without bound."""
+        default = self.parameters.default
         _, gradient, hessian = self.objective.derivatives(default)
         known = np.isfinite(np.diag(hessian)) & (np.diag(hessian) != 0)
-        error = 1 / curvature_scale(-np.nan_to_num(hessian), np.nan_to_num(gradient))
+        error = np.where(known, 1 / curvature_scale(-np.nan_to_num(hessian), np.nan_to_num(gradient)), self.unit)
+        inner = self.objective.units > 0
         length = np.maximum(np.abs(self.x), np.abs(self.x - default))
-        measured = copy(self)
-        measured.unit = np.where(
-            self.objective.units > 0, 1.0, np.where(known, np.maximum(length, np.minimum(error, self.unit)), self.unit)
-        )
-        return measured
+        case = copy(self)
+        case.stride = np.where(inner, 1.0, error)
+        case.unit = np.where(inner, 1.0, np.maximum(length, np.minimum(error, self.unit)))
+        return case
 
     def noise_at(self, x: np.ndarray) -> float:
         """Rounding errors of the function, seen in second differences over tiny steps."""
@@ -139,26 +146,56 @@ class Case:
     def is_regular(self, k: int) -> bool:
         """Whether the function falls along an eigen-direction as its curvature says.
 
-        In a curved valley it falls faster along the straight line; there the valley itself is followed.
+        In a curved valley it falls faster along the straight line; there the valley itself is followed. Close to a bound
+        the standard error reaches beyond it, and on the user's scale the slope is asked at smaller distances.
         """
         curvature = self.eigen.values[k]
         if curvature <= 0:
             return False
         error = self.eigen.direction(k) / np.sqrt(curvature)
-        return self._falls_as_expected(error, on_ridge=False) or (
-            curvature < 1e-4 and self._falls_as_expected(error, on_ridge=True)
+        return (
+            self._falls_as_expected(error, on_ridge=False)
+            or (curvature < 1e-4 and self._falls_as_expected(error, on_ridge=True))
+            or self._slopes_as_expected(error)
         )
 
     def _falls_as_expected(self, error: np.ndarray, on_ridge: bool) -> bool:
-        """Whether t standard errors cost about ½ t², both ways, for some t at which that is visible."""
-        t = 1.0
+        """Whether t standard errors cost about ½ t², both ways, at two t at which that is visible.
+
+        At two, for what falls with another power of the distance does so by that much somewhere, too.
+        """
+        t, before = 1.0, False
         while 0.5 * t**2 > 20 * self.noise:
             ends = [self.x + sign * t * error for sign in (1, -1)]
             values = [self.back_to_ridge(x, error)[1] if on_ridge else self.objective.value(x) for x in ends]
-            if all(0.2 * t**2 < self.value - value < 1.5 * t**2 for value in values):
+            now = all(0.3 * t**2 < self.value - value < 1.2 * t**2 for value in values)
+            if now and before:
                 return True
-            t /= 4 if not on_ridge else 16
+            t, before = t / 4, now
         return False
+
+    def _slopes_as_expected(self, error: np.ndarray) -> bool:
+        """Whether the slope at t standard errors is −t, both ways, on the user's scale, for two small t."""
+        center, jacobian = self.parameters.constrained(self.x), self.parameters.jacobian(self.x)
+        move = jacobian @ error
+        before = False
+        for t in 10.0 ** np.arange(-1.0, -8.0, -1.0):
+            now = all(abs(self._slope(center + s * t * move, move) + s * t) < 0.4 * t for s in (1, -1))
+            if now and before:
+                return True
+            before = now
+        return False
+
+    def _slope(self, values: np.ndarray, move: np.ndarray) -> float:
+        """The derivative along a direction of the constrained values; NaN outside the support."""
+        x = self.parameters.unconstrained_at(values)
+        if not np.all(np.isfinite(x)):
+            return np.nan
+        _, gradient = self.objective.value_gradient(x)
+        jacobian = self.parameters.jacobian(x)
+        if not (np.all(np.isfinite(gradient)) and np.all(np.isfinite(jacobian))):
+            return np.nan
+        return float(gradient @ np.linalg.lstsq(jacobian, move, rcond=None)[0])
 
     @cached_property
     def suspicious(self) -> list[int]:
@@ -183,13 +220,14 @@ class Case:
             value = self.objective.value(trial)
             if not np.isfinite(value):
                 return replace(here, side=Side.RISES if risen else Side.ENDS if here.x is self.x else here.side)
-            noise = max(noise, self.noise_at(trial))
-            if value < self.value - noise:
-                if on_ridge:
-                    trial, value = self.back_to_ridge(trial, direction)
-                if not value >= self.value - noise:
-                    return replace(here, side=Side.RISES if risen else Side.FALLS)
-            if self.noise_at(trial) > max(2 * self.noise, 1e-6 * max(1.0, abs(self.value))):
+            if on_ridge and value < self.value - noise:
+                trial, value = self.back_to_ridge(trial, direction)
+            here_noise = self.noise_at(trial)
+            noise = max(noise, here_noise)
+            # A maximum found among rounding errors is their maximum, too: some multiples of them below is level
+            if not value >= self.value - 5 * noise:
+                return replace(here, side=Side.RISES if risen else Side.FALLS)
+            if here_noise > max(2 * self.noise, 1e-6 * max(1.0, abs(self.value))):
                 if self._is_outward(trial):
                     # Far out the function is rounding errors only (the gamma functions of a Student t, say)
                     return replace(here, side=Side.RISES if risen else here.side)

@@ -9,7 +9,6 @@ import numpy as np
 from mle_pp.diagnose.case import Case, Side, Walk
 from mle_pp.linalg import complement, sparse_directions
 from mle_pp.optimize import Optimum
-from mle_pp.parameters import Parameters
 
 # Movements smaller than this share of a unit are rounding, not part of the way to a limit.
 _SMALL = 1e-2
@@ -39,7 +38,7 @@ class Limit:
     null: np.ndarray
 
 
-def find_limit(case: Case, parameters: Parameters, outward: np.ndarray) -> Limit:
+def find_limit(case: Case, outward: np.ndarray) -> Limit:
     """The limit that lies outward.
 
     All directions that have no effect out there are looked at together: those in which the search came here from the
@@ -49,34 +48,72 @@ def find_limit(case: Case, parameters: Parameters, outward: np.ndarray) -> Limit
     walk = _cleaned(case, outward)
     optimum = _trusted(case, walk, outward)
     flat = _without_effect(case, optimum)
-    null = _level_before(case, optimum.x, flat, parameters.default)
-    drift = _way(case, optimum, flat, null, case.in_units(walk.x - case.x if np.any(walk.x != case.x) else outward),
-                 parameters)  # fmt: skip
+    null = _level_before(case, optimum.x, flat)
+    moved = walk.x - case.x
+    drift = _way(case, optimum, flat, null, case.in_units(moved if np.any(moved) else outward))
     known = np.hstack([drift, null]) / case.unit[:, None]
     rest = complement(known)
     lost = case.unit[:, None] * (rest @ _orthonormal(rest.T @ flat))
-    return Limit(optimum, drift, lost, sparse_directions(null) if null.size else null)
+    return Limit(optimum, drift, lost, sparse(case, null))
 
 
-def growing(case: Case, default: np.ndarray) -> np.ndarray:
-    """Which transformed coordinates the function keeps gaining along, every log-unit as much as the one before.
+def growing(case: Case) -> np.ndarray:
+    """Which coordinates the function keeps gaining along, every step as much as the one before.
 
     So it does where a scale shrinks around observations that are fitted exactly: −n log σ has no limit. Towards a
-    supremum the gain of each log-unit is a fraction of that of the one before.
+    supremum the gain of each step is a fraction of that of the one before.
     """
-    moved = case.x - default
-    gone = (np.abs(moved) > _GONE) & (case.objective.units > 0)
+    moved = case.x - case.parameters.default
+    gone = np.abs(moved) > _GONE * case.stride
     marks = np.zeros(case.x.size, dtype=bool)
-    for k in np.flatnonzero(gone):
-        step = np.zeros_like(case.x)
-        step[k] = np.sign(moved[k])
-        ends = [case.back_to_ridge(case.x - length * step, step)[1] for length in (2.5, 5.0, 7.5)]
-        last, before = ends[0] - ends[1], ends[1] - ends[2]
-        outward = case.value - case.objective.value(case.x + 2.5 * step)
-        # At an interior maximum far from the start the function falls on the other side, and faster
-        inside = np.isfinite(outward) and outward > last
-        marks[k] = last > 1 and 0.5 * before < last < 2 * before and not inside
+    for chosen in [gone, *(np.arange(moved.size) == k for k in np.flatnonzero(gone))]:
+        if np.any(chosen) and _grows_along(case, np.where(chosen, moved, 0.0)):
+            return chosen
     return marks
+
+
+def _grows_along(case: Case, way: np.ndarray) -> bool:
+    """Whether the last third of a way gained about as much as the third before."""
+
+    def height(share: float) -> tuple[np.ndarray, float]:
+        return case.back_to_ridge(case.x - (1 - share) * way, way)
+
+    share, steps = 1.0, float(np.max(np.abs(way) / case.stride))
+    while True:
+        top, value = height(share)
+        # Farther out there may be nothing but rounding
+        if np.isfinite(value) and case.noise_at(top) < 1e-6 * max(1.0, abs(case.value)):
+            break
+        share *= 0.8
+        if share * steps < _GONE:
+            return False
+    values = [value, height(share * 2 / 3)[1], height(share / 3)[1]]
+    last, before = values[0] - values[1], values[1] - values[2]
+    if not (last > 1 and 0.5 * before < last < 2 * before):
+        return False
+    # At an interior maximum far from the start the function falls on the other side
+    beyond = height(1.1 * share)[1]
+    return not (np.isfinite(beyond) and beyond < value - 0.05 * last)
+
+
+def way_here(case: Case) -> np.ndarray:
+    """How the search came here from the initial point, along the directions that have no effect any more."""
+    flat = _without_effect(case, case.optimum)
+    moved = (case.x - case.parameters.default) / case.unit
+    return case.in_units(case.unit * (flat @ (flat.T @ moved)))
+
+
+def reached_without(case: Case, way: np.ndarray) -> np.ndarray | None:
+    """A point as high as this one that does not lie out on the way; None if there is none.
+
+    Then the function is level on a curve that happened to be followed outward, and nothing is at a limit.
+    """
+    default = case.parameters.default
+    direction = way / case.unit
+    length = float(direction @ ((case.x - default) / case.unit)) / float(direction @ direction)
+    x, value = case.back_to_ridge(case.x - length * way, way)
+    distance = [np.max(np.abs(point - default) / case.stride) for point in (x, case.x)]
+    return x if value >= case.value - 10 * case.noise and distance[0] < 0.5 * distance[1] else None
 
 
 def _cleaned(case: Case, direction: np.ndarray) -> Walk:
@@ -109,9 +146,9 @@ def _without_effect(case: Case, optimum: Optimum) -> np.ndarray:
     return vectors[:, np.abs(values) < 2 * max(case.noise, case.noise_at(optimum.x))]
 
 
-def _level_before(case: Case, x: np.ndarray, flat: np.ndarray, default: np.ndarray) -> np.ndarray:
+def _level_before(case: Case, x: np.ndarray, flat: np.ndarray) -> np.ndarray:
     """Directions among the flat ones that had no effect before the limit either: the data never determine them."""
-    back = case.unit * (flat @ (flat.T @ ((x - default) / case.unit)))
+    back = case.unit * (flat @ (flat.T @ ((x - case.parameters.default) / case.unit)))
     for share in (1.0, 0.7, 0.5):
         point = x - share * back
         value, gradient = case.objective.value_gradient(point)
@@ -134,11 +171,9 @@ def _level_before(case: Case, x: np.ndarray, flat: np.ndarray, default: np.ndarr
     return level[:, np.array(same, dtype=bool)]
 
 
-def _way(
-    case: Case, optimum: Optimum, flat: np.ndarray, null: np.ndarray, outward: np.ndarray, parameters: Parameters
-) -> np.ndarray:
+def _way(case: Case, optimum: Optimum, flat: np.ndarray, null: np.ndarray, outward: np.ndarray) -> np.ndarray:
     """The way to all limits together, shape (size, 1): what had to move, each variable about as far as the others."""
-    step = outward / case.unit
+    step, parameters = outward / case.unit, case.parameters
     come = flat @ (flat.T @ ((optimum.x - parameters.default) / case.unit))
     if null.size:
         never = _orthonormal(null / case.unit[:, None])
@@ -147,7 +182,7 @@ def _way(
     if come @ step > 0:
         both = both + case.in_units(case.unit * come)
     both = np.where(np.abs(both) > _SMALL * case.unit, both, 0.0)
-    way = _necessary(case, optimum, case.in_units(both), parameters.default)
+    way = _necessary(case, optimum, case.in_units(both))
     way = way if np.any(way) else case.in_units(outward)
     even = way.copy()
     for piece in parameters.unconstrained.slices().values():
@@ -160,17 +195,22 @@ def _is_level(case: Case, optimum: Optimum, direction: np.ndarray) -> bool:
     return all(np.isfinite(end) and end >= optimum.value - 10 * case.noise for end in ends)
 
 
-def _necessary(case: Case, optimum: Optimum, way: np.ndarray, default: np.ndarray) -> np.ndarray:
+def _necessary(case: Case, optimum: Optimum, way: np.ndarray) -> np.ndarray:
     """The way without the coordinates that could have stayed: put back to the start, they cost nothing."""
     x, needed = optimum.x.copy(), way.copy()
     for k in np.argsort(np.abs(way) / case.unit):
         if way[k] == 0:
             continue
         tried = x.copy()
-        tried[k] = default[k]
+        tried[k] = case.parameters.default[k]
         if case.objective.value(tried) >= optimum.value - 10 * case.noise:
             x, needed[k] = tried, 0.0
     return needed
+
+
+def sparse(case: Case, directions: np.ndarray) -> np.ndarray:
+    """A basis of the same directions with many zeros, whatever the units of the coordinates."""
+    return case.unit[:, None] * sparse_directions(directions / case.unit[:, None]) if directions.size else directions
 
 
 def _orthonormal(columns: np.ndarray) -> np.ndarray:

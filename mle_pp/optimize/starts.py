@@ -10,9 +10,9 @@ import numpy as np
 from mle_pp.linalg import curvature_scale
 from mle_pp.objective import Objective
 from mle_pp.optimize.methods import maximize
-from mle_pp.optimize.optimum import Optimum
+from mle_pp.optimize.optimum import Optimum, Stop
 
-FEW, MANY = 3, 12
+FEW, MANY, MOST = 3, 12, 60
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def run_starts(
     initial, default : ndarray, shape (size,)
         The first start, as the user gave it, and the model's own initial point, around which the others lie.
     starts : "auto" or int
-        "auto": three, and twelve where the first three end at different values.
+        "auto": three; twelve where the first three end at different values; sixty where only one of the twelve reached
+        the highest.
     seed : int, Generator or None
         None is a fixed seed: the same model gives the same result.
     method : str
@@ -52,10 +53,14 @@ def run_starts(
         return runs
     points = _jittered(objective, default, runs[0], rng)
     wanted = FEW if starts == "auto" else int(starts)
+    if wanted > 1 and not np.array_equal(initial, default):
+        runs.append(_run(objective, "the model's own", default, method))
     while len(runs) < wanted:
         runs.append(_run(objective, "jittered", next(points), method))
         if starts == "auto" and len(runs) == FEW and _disagree(runs):
             wanted = MANY
+        if starts == "auto" and len(runs) == MANY and _is_one_of_many(runs):
+            wanted = MOST
     return runs
 
 
@@ -73,6 +78,7 @@ def _jittered(objective: Objective, default: np.ndarray, first: Run, rng: np.ran
         with np.errstate(all="ignore"):
             spread = 2 * np.std(residuals) / np.sqrt(np.mean(slopes**2, axis=0))
         width = np.where((objective.units == 0) & np.isfinite(spread), np.maximum(width, spread), width)
+    near = _near(objective, default, width)
     centers = (default, np.where((objective.units > 0) & (moved > 5), default, found))
     count = 0
     while True:
@@ -80,10 +86,20 @@ def _jittered(objective: Objective, default: np.ndarray, first: Run, rng: np.ran
         draw = rng.normal(size=found.size)
         # Not back to where the first start was
         draw *= max(1.0, np.sqrt(found.size) / np.linalg.norm(draw))
-        point = centers[count % 2] + draw * width * (1.0 if count % 4 < 2 else 0.5)
+        spread = width if count % 4 < 2 else 0.5 * width if count % 2 else near
+        point = centers[count % 2] + draw * spread
         count += 1
         if np.isfinite(objective.value(point)) or count > 200:
             yield point
+
+
+def _near(objective: Objective, default: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Some standard errors, as they are at the model's initial point: where the first start ran away, all is far."""
+    _, gradient, hessian = objective.derivatives(default)
+    if not (np.all(np.isfinite(hessian)) and np.all(np.isfinite(gradient))):
+        return 0.5 * width
+    errors = 1 / curvature_scale(-hessian, gradient)
+    return 0.5 * np.where(objective.units > 0, width, np.minimum(width, 10 * errors))
 
 
 def _reach(objective: Objective, optimum: Optimum) -> np.ndarray:
@@ -101,6 +117,14 @@ def _reach(objective: Objective, optimum: Optimum) -> np.ndarray:
                 break
             reach[k] *= 2
     return reach
+
+
+def _is_one_of_many(runs: list[Run]) -> bool:
+    """Whether the highest end is a quick and regular one, which a single start reached: others may be higher."""
+    best = max(runs, key=lambda run: run.optimum.value)
+    near = [run for run in runs if abs(run.optimum.value - best.optimum.value) <= 1e-6 * max(1.0, abs(best.optimum.value))]
+    quick = np.median([run.optimum.iterations for run in runs]) <= 60
+    return len(near) == 1 and best.optimum.stop is Stop.SMALL_DECREMENT and bool(quick)
 
 
 def _disagree(runs: list[Run]) -> bool:
