@@ -25,9 +25,9 @@ _LARGE = 100.0
 def precise(model: pm.Model, rv: Variable, term: Variable) -> Variable:
     """The log-density of an observed variable: `term`, as PyMC writes it, or an equal expression without cancellation.
 
-    Differences of log-gamma functions are rounding errors at large arguments: the Student t's is off by several units an
-    observation at ν = 1e14, and an optimizer finds its maximum there; on the way of a negative binomial to its Poisson
-    limit, 1e-5 of log-likelihood are lost.
+    Differences of log-gamma functions are rounding errors at large arguments: the Student t's is off by several units
+    an observation at ν = 1e14, and an optimizer finds its maximum there; on the way of a negative binomial to its
+    Poisson limit, 1e-5 of log-likelihood are lost.
     """
     form = _FORMS.get(type(rv.owner.op).__name__)
     if form is None:
@@ -55,7 +55,7 @@ def _student_constant(nu: Variable) -> Variable:
 
 
 def _rising(a: Variable, y: Variable) -> Variable:
-    """log Γ(a + y) − log Γ(a) − y log a, by Stirling's series where that is exact (DLMF 5.11.1)."""
+    """The ratio log Γ(a + y) − log Γ(a) − y log a, by Stirling's series where that is exact (DLMF 5.11.1)."""
 
     def rest(z: Variable) -> Variable:
         return 1 / (12 * z) - 1 / (360 * z**3) + 1 / (1260 * z**5)
@@ -97,7 +97,7 @@ def _dirichlet_multinomial(n: Variable, a: Variable, value: Variable) -> Variabl
     return pt.switch(valid, logp, -np.inf)
 
 
-# By the name of the random operation; the arguments are its distribution parameters, in PyTensor's order, and the value.
+# By the name of the random operation; the arguments are its distribution parameters and the value.
 _FORMS: dict[str, Callable[..., Variable]] = {
     "StudentTRV": _student_t,
     "NegBinomialRV": _negative_binomial,
@@ -109,8 +109,8 @@ _FORMS: dict[str, Callable[..., Variable]] = {
 def guarded(terms: Sequence[Variable]) -> list[Variable]:
     """Equal graphs whose derivatives are finite where the values are.
 
-    Of `switch(y, log(p), log1p(-p))` at p = 1 and y = 1 the value is zero, but the derivative of the branch not taken is
-    zero times infinity, NaN: at the limits of probit and cloglog regressions every gradient would be lost. The
+    Of `switch(y, log(p), log1p(-p))` at p = 1 and y = 1 the value is zero, but the derivative of the branch not taken
+    is zero times infinity, NaN: at the limits of probit and cloglog regressions every gradient would be lost. The
     arguments of singular operations are therefore replaced, where a branch is not taken, by a harmless number.
     """
     replaced: dict[Variable, Variable] = {}

@@ -213,20 +213,23 @@ def _refuse_latents(model: pm.Model, found: Roles) -> None:
     latent = found.names(RoleKind.LATENT)
     if not latent:
         return
-    reasons = "; ".join(f"{name}: {found[name].reason}" for name in latent)
-    imputed = [name for name in latent if name.endswith("_unobserved")]
+    imputed = [name.removesuffix("_unobserved") for name in latent if name.endswith("_unobserved")]
     if imputed:
-        remedy = f"Remove the rows with missing values of {', '.join(n.removesuffix('_unobserved') for n in imputed)}."
-    else:
-        scales = [name for name in found.names(RoleKind.PARAMETER) if any(name in found[u].reason for u in latent)]
-        remedy = (
-            f"Sample the model instead, or hold {' and '.join(scales) or 'their scale'} at known values with fix= "
-            f"(and, for a penalized fit at these values, add keep_priors={latent})."
+        names = ", ".join(imputed)
+        raise ModelError(
+            f"{names} has missing values: missing values of an observed variable, which PyMC imputes, are latent "
+            f"({', '.join(f'{name}_unobserved' for name in imputed)}), and part of the likelihood is an integral over "
+            f"them. Where rows are independent, that is the likelihood of the rows that were observed: remove the rows "
+            f"with missing values from {names} and its covariates."
         )
+    reasons = "; ".join(f"{name}: {found[name].reason}" for name in latent)
+    scales = [name for name in found.names(RoleKind.PARAMETER) if any(name in found[u].reason for u in latent)]
     raise ModelError(
         f"{', '.join(latent)}: latent, so part of the likelihood is an integral over it ({reasons}). Maximizing over "
         f"it jointly with the parameters is no maximum-likelihood estimate: that joint density is unbounded, or has a "
-        f"maximum that depends on the parametrization. This version does not integrate. {remedy}"
+        f"maximum that depends on the parametrization. This version does not integrate. Sample the model instead, or "
+        f"hold {' and '.join(scales) or 'their scale'} at known values with fix= (and, for a penalized fit at these "
+        f"values, add keep_priors={latent})."
     )
 
 

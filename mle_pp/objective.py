@@ -290,8 +290,8 @@ class ModelObjective:
         where = f"row {rows[0]}" if rows.size == 1 else f"rows {', '.join(map(str, rows[:5]))}"
         more = f" and {rows.size - 5} more" if rows.size > 5 else ""
         return (
-            f"{name} has a value{what} in {where}{more} (counted from 0) that its distribution does not allow, whatever "
-            f"the parameters. Correct or remove it, or choose another distribution for {name}."
+            f"{name} has a value{what} in {where}{more} (counted from 0) that its distribution does not allow, "
+            f"whatever the parameters. Correct or remove it, or choose another distribution for {name}."
         )
 
 

@@ -320,8 +320,10 @@ class Parameters:
         return make_layout(by_name, self.model.named_vars_to_dims, self.model.coords)
 
     def declared_bounds(self, name: str) -> list[float]:
-        """Constant bounds that the user gave a variable's prior, such as those of a `Uniform`; only finite ones."""
+        """Constant bounds of a variable's prior, such as those of a `Uniform`; only finite ones."""
         transform, rv = self.transforms[name], self.model[name]
+        if getattr(transform, "name", None) in ("log", "log_exp_m1"):
+            return [0.0]
         if not isinstance(transform, Interval):
             return []
         bounds = [backends.as_tensor(b) for b in transform.args_fn(*rv.owner.inputs) if b is not None]
@@ -329,6 +331,10 @@ class Parameters:
         with backends.without_c_compiler():
             values = backends.build([], backends.simplify(constant))()
         return [float(v) for value in values for v in np.unique(value) if np.isfinite(v)]
+
+    def distribution(self, name: str) -> str:
+        """The name of a variable's prior, as the user wrote it."""
+        return _distribution(self.model[name])
 
     def constrained(self, x: np.ndarray) -> np.ndarray:
         """Constrained values of the estimated variables, flat in the order of `layout`."""

@@ -20,8 +20,8 @@ def coordinates(parameters: Parameters) -> list[str]:
         if transform is None:
             labels += own.labels
         elif own.size == inner.size and getattr(transform, "ndim_supp", 0) == 0:
-            scale = {"log": "log", "log_exp_m1": "log", "logodds": "logit"}.get(transform.name, "scaled ")
-            labels += [f"{scale}({label})" for label in own.labels]
+            scale = {"log": "log", "log_exp_m1": "log", "logodds": "logit"}.get(transform.name, "logit of ")
+            labels += [f"{scale}({label})" if scale.isalpha() else f"{scale}{label}" for label in own.labels]
         else:
             labels += inner.labels
     return labels
@@ -51,7 +51,7 @@ def direction_text(labels: Sequence[str], direction: np.ndarray) -> str:
     largest = np.max(np.abs(direction))
     terms: list[str] = []
     for label, weight in zip(labels, direction / largest, strict=True):
-        if abs(weight) < 1e-4:
+        if weight == 0:
             continue
         size = "" if abs(abs(weight) - 1) < 1e-4 else f"{abs(weight):.3g} "
         sign = ("− " if weight < 0 else "+ ") if terms else ("−" if weight < 0 else "")
@@ -62,28 +62,52 @@ def direction_text(labels: Sequence[str], direction: np.ndarray) -> str:
 def not_identified(parameters: Parameters, x: np.ndarray, directions: np.ndarray) -> Finding:
     """Directions along which the likelihood is flat."""
     labels = coordinates(parameters)
-    texts = [direction_text(labels, direction) for direction in directions.T]
     variables = marked(parameters, slides(parameters.jacobian(x), directions))
-    names = names_of(parameters, variables)
-    unused = [label for label, row in zip(labels, np.abs(directions), strict=True) if row.max() > 0]
-    if len(texts) == 1 and len(unused) == 1:
-        message = f"{variables[0]} has no effect on the likelihood of the data: any value is as good as another."
-    else:
-        plural = "this direction" if len(texts) == 1 else f"these {len(texts)} directions"
-        message = (
-            f"The data do not determine {listing(variables)} separately: the likelihood does not change along "
-            f"{plural}: {'; '.join(texts[:5])}{' …' if len(texts) > 5 else ''}."
-        )
-    count = len(texts)
-    remedy = (
-        f"Remove or fix {count} of them (fix={{{names[0]!r}: ...}}), or let a prior decide "
-        f"(keep_priors=[{names[0]!r}]). Their estimates and standard errors are withheld; those of everything else "
-        f"hold."
-    )
+    count = directions.shape[1]
     weights = [
         {label: float(w) for label, w in zip(labels, d / np.abs(d).max(), strict=True) if w} for d in directions.T
     ]
+    alone = all(len(direction) == 1 for direction in weights)
+    if alone:
+        message = (
+            f"{listing(variables)} {'has' if len(variables) == 1 else 'have'} no effect on the likelihood of the data: "
+            f"any value is as good as another."
+        )
+        remedy = (
+            f"Remove {'it' if len(variables) == 1 else 'them'} from the model, or keep the prior "
+            f"({_keep(parameters, variables)}). The estimates of everything else hold."
+        )
+    else:
+        message = (
+            f"The data do not determine {listing(variables)} separately: the likelihood does not change along "
+            f"{_ways(parameters, labels, directions)}."
+        )
+        remedy = (
+            f"Remove or fix {count} of them (fix=...), or let a prior decide ({_keep(parameters, variables)}). Their "
+            f"estimates and standard errors are withheld; those of everything else hold."
+        )
     return Finding("not_identified", tuple(variables), message, {"directions": weights}, remedy)
+
+
+def _keep(parameters: Parameters, labels: Sequence[str]) -> str:
+    return f"keep_priors=[{names_of(parameters, labels)[0]!r}]"
+
+
+def _ways(parameters: Parameters, labels: Sequence[str], directions: np.ndarray) -> str:
+    """Level directions in words: as formulas where these are plain, else by what can be traded."""
+    count = directions.shape[1]
+    plain = [label for entry in parameters.layout for label in entry.labels]
+    texts = []
+    for direction in directions.T:
+        used = [label for label, weight in zip(labels, direction, strict=True) if weight]
+        sizes = np.abs(direction[direction != 0])
+        simple = np.all(np.abs(sizes / sizes.max() - np.round(2 * sizes / sizes.max()) / 2) < 1e-3)
+        if simple or all(label in plain for label in used):
+            texts.append(direction_text(labels, direction))
+        else:
+            texts.append(f"a curve on which {listing(used)} are traded against each other")
+    directions_text = "this direction" if count == 1 else f"these {count} directions"
+    return f"{directions_text}: {'; '.join(texts[:5])}{' …' if count > 5 else ''}"
 
 
 def at_limit(
@@ -109,36 +133,55 @@ def at_limit(
 
 
 def _lost_too(also: Sequence[str]) -> str:
-    return f" In that limit {listing(also)} no longer matter{'s' if len(also) == 1 else ''}." if also else ""
+    return f" There the data say nothing about {listing(also)} any more." if also else ""
+
+
+def _number(value: float) -> str:
+    return f"{value if abs(value) > 1e-8 else 0.0:.6g}"
+
+
+def _others(parameters: Parameters, named: Sequence[str], text: str) -> str:
+    """A sentence about the other parameters, where there are any."""
+    return text if len(set(parameters.layout.labels) - set(named)) else ""
 
 
 def _at_infinity(parameters: Parameters, infinite: dict[str, float], value: float, also: Sequence[str]) -> Finding:
     arrows = listing([f"{label} → {'+' if end > 0 else '−'}∞" for label, end in infinite.items()])
     message = (
-        f"No finite estimate: the likelihood keeps rising as {arrows}, towards a supremum of {value:.6g} "
-        f"(log-likelihood).{_lost_too(also)}"
+        f"No finite estimate: the likelihood keeps rising as {arrows}, towards a log-likelihood of {_number(value)} "
+        f"that it never reaches.{_lost_too(also)}"
     )
-    names = names_of(parameters, list(infinite))
+    rest = " Estimates and standard errors of the other parameters are those in the limit."
     remedy = (
-        f"Report a one-sided limit, simplify the model, or keep a prior (keep_priors=[{names[0]!r}]). Estimates "
-        f"and standard errors of the other parameters are those in the limit."
+        f"Report a one-sided interval (interval(kind='profile')), simplify the model, or keep a prior "
+        f"({_keep(parameters, list(infinite))}).{_others(parameters, [*infinite, *also], rest)}"
     )
-    return Finding(
-        "at_infinity", (*infinite, *also), message, {"limit": infinite, "supremum": value}, remedy
-    )
+    return Finding("at_infinity", (*infinite, *also), message, {"limit": infinite, "supremum": value}, remedy)
 
 
 def _on_boundary(parameters: Parameters, edges: dict[str, float], value: float, also: Sequence[str]) -> Finding:
     ends_text = listing([f"{label} = {end:.6g}" for label, end in edges.items()])
+    if ties := _ties(parameters, edges):
+        ends_text = listing(ties)
     origin = _bound_from_prior(parameters, edges)
-    message = (
-        f"The likelihood is largest on the edge of the parameter space, at {ends_text}.{_lost_too(also)}{origin}"
-    )
+    message = f"The likelihood is largest on the edge of the parameter space, at {ends_text}.{_lost_too(also)}{origin}"
+    rest = f" Standard errors of the other parameters hold given {'this value' if len(edges) == 1 else 'these values'}."
     remedy = (
-        f"There is no standard error for {listing(list(edges))}; those of the other parameters hold given "
-        f"{'this value' if len(edges) == 1 else 'these values'}."
+        "Where values are equal, their standard error is that of the common value."
+        if ties
+        else f"There is no standard error for {listing(list(edges))}: report a one-sided interval."
+        f"{_others(parameters, [*edges, *also], rest)}"
     )
     return Finding("boundary", (*edges, *also), message, {"limit": edges, "supremum": value}, remedy)
+
+
+def _ties(parameters: Parameters, edges: dict[str, float]) -> list[str]:
+    """Elements of an ordered vector that fall together: no bound, but their neighbor, stops them."""
+    ties = []
+    for entry in parameters.layout:
+        if getattr(parameters.transforms[entry.name], "name", None) == "ordered":
+            ties += [f"{a} = {b}" for a, b in zip(entry.labels, entry.labels[1:], strict=False) if b in edges]
+    return ties if len(ties) == len(edges) else []
 
 
 def _bound_from_prior(parameters: Parameters, where: dict[str, float]) -> str:
@@ -148,9 +191,10 @@ def _bound_from_prior(parameters: Parameters, where: dict[str, float]) -> str:
         values = [end for label, end in where.items() if label == name or label.startswith(f"{name}[")]
         for bound in bounds:
             if any(np.isclose(bound, value, rtol=1e-6, atol=1e-9) for value in values):
+                natural = "natural for a probability or a share" if bound in (0.0, 1.0) else "not one of the data"
                 return (
-                    f" This edge is the bound {bound:g} of the support of the prior declared for {name}: if it is not "
-                    f"meant, widen it."
+                    f" {bound:g} is where the support of the prior declared for {name} ends "
+                    f"({parameters.distribution(name)}; {natural}): if it is not meant, widen it."
                 )
     return ""
 
@@ -165,28 +209,47 @@ def owners(parameters: Parameters, marks: np.ndarray) -> tuple[str, ...]:
 def unbounded(parameters: Parameters, x: np.ndarray, extreme: np.ndarray) -> Finding:
     """The search ran away."""
     names = owners(parameters, extreme)
-    values = parameters.constrained(x)
-    pieces = parameters.layout.slices()
-    ends = listing([f"{name} (reached {_short(values[pieces[name]])})" for name in names])
-    message = f"The likelihood grows without bound as {ends} {'goes' if len(names) == 1 else 'go'} to the limit."
+    moved = np.abs(parameters.jacobian(x)) @ extreme.astype(float) > 0 if np.any(extreme) else np.ones(0, dtype=bool)
+    values = dict(zip(parameters.layout.labels, parameters.constrained(x), strict=True))
+    labels = marked(parameters, moved) if np.any(moved) else []
+    labels = labels or [label for label in values if names_of(parameters, [label])[0] in names]
+    shrunk = [label for label in labels if 0 < abs(values[label]) < 1e-6]
+    ends = listing([f"{label} → {_end(parameters, label, values[label])}" for label in shrunk or labels], most=4)
+    message = f"The likelihood grows without bound as {ends}: there is no largest value."
+    potentials = [potential.name for potential in parameters.model.potentials]
+    if potentials:
+        cause = (
+            f"A likely cause is a wrong sign in the Potential {listing(potentials)}: it is added to the log-likelihood, so "
+            f"that a squared deviation needs a minus sign."
+        )
+    elif shrunk:
+        cause = (
+            "A scale runs to zero where the model fits one or all of the observations it belongs to exactly: do these "
+            "need parameters of their own?"
+        )
+    else:
+        cause = "Are some variables exact functions of each other, or has a term of the likelihood the wrong sign?"
     remedy = (
-        "Often a scale runs to zero because the model fits one or all observations exactly, or a term has the wrong "
-        f"sign. Constrain it (fix={{{names[0]!r}: ...}}), keep its prior (keep_priors=[{names[0]!r}]), or start "
-        "elsewhere (initvals=)."
+        f"{cause} Otherwise hold {names[0]} at a value (fix={{{names[0]!r}: ...}}) or keep its prior "
+        f"(keep_priors=[{names[0]!r}])."
     )
-    return Finding("unbounded", names, message, {"value": float(np.max(np.abs(x)))}, remedy)
+    return Finding("unbounded", names, message, {"reached": {label: float(values[label]) for label in labels}}, remedy)
 
 
-def _short(values: np.ndarray) -> str:
-    extreme = values[np.argmax(np.abs(np.log(np.maximum(np.abs(values), 1e-300))))]
-    return f"{extreme:.3g}"
+def _end(parameters: Parameters, label: str, value: float) -> str:
+    """Where a value that ran away was heading."""
+    if abs(value) < 1e-6:
+        return "0"
+    name = names_of(parameters, [label])[0]
+    near = [bound for bound in parameters.declared_bounds(name) if np.isclose(bound, value, rtol=1e-6)]
+    return f"{near[0]:g}" if near else "∞" if value > 0 else "−∞"
 
 
 def unbounded_elsewhere(variables: tuple[str, ...]) -> Finding:
     """Another start found an infinite likelihood."""
     message = (
         f"Elsewhere the likelihood grows without bound (along {listing(variables)}). That is no estimate: this is the "
-        f"best interior maximum that was found."
+        f"best maximum that was found where it is finite."
     )
     return Finding("unbounded_elsewhere", variables, message)
 
@@ -221,17 +284,20 @@ def no_constant(name: str, mean: float, gain: float) -> Finding:
     return Finding("no_constant", (name,), message, {"gain": gain}, "Leave it out only if the model demands it.")
 
 
-def singular(parameters: Parameters, directions: Sequence[np.ndarray]) -> Finding:
+def singular(parameters: Parameters, x: np.ndarray, directions: Sequence[np.ndarray]) -> Finding:
     """A strict maximum without curvature."""
+    columns = np.stack(directions, axis=1)
     labels = coordinates(parameters)
-    variables = [
-        label for label, row in zip(labels, np.abs(np.stack(directions, axis=1)), strict=True) if row.max() > 0
-    ]
+    moved = [label for label, row in zip(labels, np.abs(columns), strict=True) if row.max() > 0]
+    variables = marked(parameters, slides(parameters.jacobian(x), columns)) or moved
     message = (
-        f"The maximum is unique, but the likelihood has no curvature there along "
-        f"{'; '.join(direction_text(labels, d) for d in directions[:3])}: the information matrix is singular."
+        f"The likelihood falls to both sides of this point, but it has no curvature there in {listing(variables)}: the "
+        f"information matrix is singular."
     )
-    remedy = "Standard errors and Wald intervals do not exist here; use the likelihood itself, or reparametrize."
+    remedy = (
+        f"Standard errors and Wald intervals do not exist for {listing(variables)}; use the likelihood itself, or "
+        f"reparametrize."
+    )
     return Finding("singular_information", tuple(variables), message, {}, remedy)
 
 
@@ -305,12 +371,12 @@ def not_converged(parameters: Parameters, optimum: Optimum) -> Finding:
     labels = coordinates(parameters)
     weights = np.abs(optimum.eigen.vectors[:, steep[0]])
     variables = [labels[k] for k in np.flatnonzero(weights > 0.3 * weights.max())]
-    message = (
-        f"The search ended before a maximum ({optimum.stop}); about {optimum.decrement:.3g} of log-likelihood may be "
-        f"left, mostly along {listing(variables)}."
-    )
-    remedy = "Try other starting values (initvals=), more starts (starts=20), or rescale the data."
-    return Finding("not_converged", tuple(variables), message, {"decrement": optimum.decrement}, remedy)
+    left = optimum.decrement
+    amount = f"about {left:.2g} of log-likelihood may be left" if 1e-6 < left < 1e4 else "the likelihood is level here"
+    amount = amount if left < 1e4 else "it was still rising steeply"
+    message = f"The search ended before a maximum ({optimum.stop}): {amount}, mostly along {listing(variables)}."
+    remedy = "Start nearer to the answer (initvals=), use more starts (starts=20), or rescale the data."
+    return Finding("not_converged", tuple(variables), message, {"decrement": left}, remedy)
 
 
 def not_finite(parameters: Parameters, optimum: Optimum) -> Finding:

@@ -191,7 +191,7 @@ def _without_curvature(
     if np.any(tiny) or any(_is_quadratic(case, direction) for direction in degenerate):
         return _failed(Status.NOT_CONVERGED, case.optimum, report.ill_conditioned(parameters, degenerate)), None
     columns = np.stack(degenerate, axis=1)
-    return _irregular(case, columns, report.singular(parameters, degenerate)), None
+    return _irregular(case, columns, report.singular(parameters, case.x, degenerate)), None
 
 
 def _without_slope(case: Case) -> list[int]:
@@ -213,8 +213,7 @@ def _is_quadratic(case: Case, direction: np.ndarray) -> bool:
 
 
 def _candidates(case: Case) -> list[tuple[np.ndarray, bool]]:
-    """The last step, if it was still a step, the suspicious eigen-directions, and the coordinates behind these, marked.
-    """
+    """The last step, if it was still a step, the suspicious eigen-directions, and, marked, their coordinates."""
     # An estimate of zero has no size of its own: there, a standard error counts, if it is one
     error = np.minimum(1 / curvature_scale(-case.optimum.hessian, case.optimum.gradient), 1.0)
     size = np.where(case.objective.units > 0, 1.0, np.maximum(np.abs(case.x), error))
@@ -266,6 +265,7 @@ def _unsettled(case: Case, null: np.ndarray, basis: np.ndarray) -> np.ndarray:
             if abs(value - case.value) <= 10 * case.noise:
                 variances.append(_variances(case.objective.hessian(x), basis))
     spread = np.ptp(variances, axis=0) > 1e-3 * np.max(variances, axis=0)
+    spread &= ~np.any(null != 0, axis=1)
     return np.eye(case.x.size)[:, spread]
 
 

@@ -129,7 +129,9 @@ class Case:
         value = self.objective.value(x)
         spread = [0.0]
         # Tiny, but steps: some units in the last place
-        size = np.maximum(np.minimum(1e-10 * np.maximum(np.abs(x), self.objective.units), self._tiny), 4 * np.spacing(x))
+        size = np.maximum(
+            np.minimum(1e-10 * np.maximum(np.abs(x), self.objective.units), self._tiny), 4 * np.spacing(x)
+        )
         for _ in range(3):
             step = rng.normal(size=x.size) * size
             second = self.objective.value(x + step) + self.objective.value(x - step) - 2 * value
@@ -146,8 +148,8 @@ class Case:
     def is_regular(self, k: int) -> bool:
         """Whether the function falls along an eigen-direction as its curvature says.
 
-        In a curved valley it falls faster along the straight line; there the valley itself is followed. Close to a bound
-        the standard error reaches beyond it, and on the user's scale the slope is asked at smaller distances.
+        In a curved valley it falls faster along the straight line; there the valley itself is followed. Close to a
+        bound the standard error reaches beyond it, and on the user's scale the slope is asked at smaller distances.
         """
         curvature = self.eigen.values[k]
         if curvature <= 0:

@@ -48,14 +48,13 @@ def find_plateau(case: Case, direction: np.ndarray) -> tuple[Case, Plateau] | No
     for side in (0, 1):
         x, ends = case.x, first
         for _ in range(_MOST_STEPS):
-            x = _beyond(case, x, k, ends[side], 1 if side else -1)
-            if x is None:
+            beyond = _beyond(case, x, k, ends[side], 1 if side else -1)
+            following = None if beyond is None else _level_range(case, beyond, k)
+            if beyond is None or following is None:
                 break
-            ends = _level_range(case, x, k)
-            if ends is None:
-                break
-            x[k] = 0.5 * (ends[0] + ends[1])
-            x, value = case.back_to_ridge(x, np.eye(x.size)[k])
+            ends = following
+            beyond[k] = 0.5 * (ends[0] + ends[1])
+            x, value = case.back_to_ridge(beyond, np.eye(x.size)[k])
             if value > best[0] + case.noise:
                 best = (value, x, ends)
     _, x, ends = best
@@ -116,7 +115,7 @@ def cornered(case: Case, marks: np.ndarray) -> Case:
     """The marked coordinates moved to where the support ends exactly, one after the other, while nothing is lost."""
     x = case.x.copy()
     for _ in range(3):
-        for k in np.flatnonzero(marks):
+        for k in map(int, np.flatnonzero(marks)):
             x = max((_to_the_end(case, x, k, sign) for sign in (1.0, -1.0)), key=case.objective.value)
     return _moved(case, x) if case.objective.value(x) >= case.value else case
 
@@ -140,7 +139,9 @@ def _to_the_end(case: Case, x: np.ndarray, k: int, sign: float) -> np.ndarray:
 def _moved(case: Case, x: np.ndarray) -> Case:
     value, gradient = case.objective.value_gradient(x)
     hessian = case.objective.hessian(x)
-    return Case(case.objective, case.parameters, replace(case.optimum, x=x, value=value, gradient=gradient, hessian=hessian))
+    return Case(
+        case.objective, case.parameters, replace(case.optimum, x=x, value=value, gradient=gradient, hessian=hessian)
+    )
 
 
 def support_ends(case: Case) -> np.ndarray:

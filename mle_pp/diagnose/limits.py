@@ -165,9 +165,7 @@ def _level_before(case: Case, x: np.ndarray, flat: np.ndarray) -> np.ndarray:
     size[: values.size] = values
     level = case.unit[:, None] * (flat @ vectors[size <= 1e-9 * max(1.0, np.abs(scaled).max())].T)
     noise = case.noise_at(point)
-    same = [
-        all(abs(case.objective.value(point + s * v) - value) <= noise for s in (1.0, -1.0, 3.0)) for v in level.T
-    ]
+    same = [all(abs(case.objective.value(point + s * v) - value) <= noise for s in (1.0, -1.0, 3.0)) for v in level.T]
     return level[:, np.array(same, dtype=bool)]
 
 

@@ -122,7 +122,8 @@ def _reach(objective: Objective, optimum: Optimum) -> np.ndarray:
 def _is_one_of_many(runs: list[Run]) -> bool:
     """Whether the highest end is a quick and regular one, which a single start reached: others may be higher."""
     best = max(runs, key=lambda run: run.optimum.value)
-    near = [run for run in runs if abs(run.optimum.value - best.optimum.value) <= 1e-6 * max(1.0, abs(best.optimum.value))]
+    tolerance = 1e-6 * max(1.0, abs(best.optimum.value))
+    near = [run for run in runs if abs(run.optimum.value - best.optimum.value) <= tolerance]
     quick = np.median([run.optimum.iterations for run in runs]) <= 60
     return len(near) == 1 and best.optimum.stop is Stop.SMALL_DECREMENT and bool(quick)
 
