@@ -54,14 +54,15 @@ def _student_constant(nu: Variable) -> Variable:
     return pt.switch(z > _LARGE, series, exact) - 0.5 * pt.log(2 * pt.pi)
 
 
+def _stirling_rest(z: Variable) -> Variable:
+    """What Stirling's formula leaves of log Γ(z)."""
+    return 1 / (12 * z) - 1 / (360 * z**3) + 1 / (1260 * z**5)
+
+
 def _rising(a: Variable, y: Variable) -> Variable:
     """The ratio log Γ(a + y) − log Γ(a) − y log a, by Stirling's series where that is exact (DLMF 5.11.1)."""
-
-    def rest(z: Variable) -> Variable:
-        return 1 / (12 * z) - 1 / (360 * z**3) + 1 / (1260 * z**5)
-
     large, small = pt.maximum(a, _LARGE), pt.minimum(a, _LARGE)
-    series = (large + y - 0.5) * pt.log1p(y / large) - y + rest(large + y) - rest(large)
+    series = (large + y - 0.5) * pt.log1p(y / large) - y + _stirling_rest(large + y) - _stirling_rest(large)
     return pt.switch(a > _LARGE, series, pt.gammaln(small + y) - pt.gammaln(small) - y * pt.log(small))
 
 
@@ -97,8 +98,20 @@ def _dirichlet_multinomial(n: Variable, a: Variable, value: Variable) -> Variabl
     return pt.switch(valid, logp, -np.inf)
 
 
+def _gamma(shape: Variable, scale: Variable, value: Variable) -> Variable:
+    """By Stirling's series at large shapes, where the terms are a million times as large as their sum."""
+    large, small = pt.maximum(shape, _LARGE), pt.minimum(shape, _LARGE)
+    y = pt.maximum(value, 0)
+    excess = y / scale / large - 1
+    series = 0.5 * pt.log(large / (2 * pt.pi)) - _stirling_rest(large) - large * (excess - pt.log1p(excess))
+    exact = _times_log(small, pt.log(y / scale)) - y / scale - pt.gammaln(small)
+    logp = pt.switch(shape > _LARGE, series, exact) - pt.log(y)
+    return pt.switch(pt.gt(value, 0) & (shape > 0) & (scale > 0), logp, -np.inf)
+
+
 # By the name of the random operation; the arguments are its distribution parameters and the value.
 _FORMS: dict[str, Callable[..., Variable]] = {
+    "GammaRV": _gamma,
     "StudentTRV": _student_t,
     "NegBinomialRV": _negative_binomial,
     "BetaBinomialRV": _beta_binomial,

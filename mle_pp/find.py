@@ -179,6 +179,8 @@ def _find(
     # Overflow and NaN on the way are answered by stepping back, not by warnings
     with np.errstate(all="ignore"):
         parameters = objective.parameters
+        if not np.all(np.isfinite(objective.value_gradient(parameters.initial)[1])):
+            objective.check_possible()
         runs = run_starts(objective, parameters.initial, parameters.default, starts, seed, method)
         diagnosis, reached = _judge(objective, runs)
         estimate = _assemble(model, found, objective, runs, reached, diagnosis)
@@ -266,7 +268,9 @@ def _beside(objective: ModelObjective, runs: list[Run], optima: list[Optimum], c
     ends = [run.optimum.value for run in runs if run.optimum.stop is Stop.SMALL_DECREMENT]
     here = sum(abs(end - value) <= 1e-6 * max(1.0, abs(value)) for end in ends)
     maxima = sum(end.stop is Stop.SMALL_DECREMENT for end in optima)
-    if maxima >= 3 and here <= 1:
+    # The steps of a plateau were visited one by one
+    visited = any(finding.kind == "plateau" for finding in chosen.verdict.findings)
+    if maxima >= 3 and here <= 1 and not visited:
         found.append(report.many_maxima(parameters, len(runs), maxima))
     return found
 

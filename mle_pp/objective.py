@@ -67,6 +67,9 @@ class Objective(Protocol):
     def information(self, x: np.ndarray) -> np.ndarray:
         """The expected information, on the scale of the negative Hessian."""
 
+    def impossible(self, x: np.ndarray) -> int:
+        """How many observations, but not all, have density zero: `x` is outside the support of these data."""
+
 
 class ModelObjective:
     """The log-likelihood of a PyMC model, plus the kept priors of penalized variables.
@@ -242,6 +245,11 @@ class ModelObjective:
         """Log-likelihood terms by observed variable; axis 0 is the row axis, a term without axes is one block."""
         return dict(zip(self.names, self._pointwise(x), strict=True))
 
+    def impossible(self, x: np.ndarray) -> int:
+        """How many observations, but not all of their variable, have density zero at `x`."""
+        marks = [np.isneginf(term) for term in self._pointwise(x)]
+        return sum(int(mark.sum()) for mark in marks if not mark.all())
+
     def touched(self, x: np.ndarray, name: str) -> int:
         """The largest number of observations that one element of a parameter acts on."""
         inner = dict(zip(self.parameters.layout.names, self.parameters.unconstrained.slices().values(), strict=True))
@@ -266,18 +274,15 @@ class ModelObjective:
                 f"The log-likelihood of {names} cannot be evaluated: {str(error).splitlines()[0]} "
                 f"Shapes of the data: {shapes}. Check that they agree."
             ) from error
-        self._check_possible()
 
-    def _check_possible(self) -> None:
-        """Refuse observations of density zero whatever the parameters: -1 under a Poisson distribution."""
+    def check_possible(self) -> None:
+        """Refuse observations whose density is never finite or always zero: -1 under a Poisson distribution."""
         start, rng = self.parameters.initial, np.random.default_rng(0)
-        impossible = [~np.isfinite(term) & (term.ndim > 0) for term in self._pointwise(start)]
-        if not any(np.any(marks) for marks in impossible):
-            return
+        impossible = [np.full(term.shape, term.ndim > 0) for term in self._pointwise(start)]
         scale = np.maximum(1.0, np.abs(start))
         for width in np.repeat([0.3, 3.0, 30.0], 10):
             terms = self._pointwise(start + width * scale * rng.normal(size=start.size))
-            impossible = [marks & np.isneginf(term) for marks, term in zip(impossible, terms, strict=True)]
+            impossible = [marks & ~np.isfinite(term) for marks, term in zip(impossible, terms, strict=True)]
         for name, marks in zip(self.names, impossible, strict=True):
             if np.any(marks):
                 raise ModelError(self._impossible(name, np.argwhere(marks)))
@@ -285,8 +290,9 @@ class ModelObjective:
     def _impossible(self, name: str, places: np.ndarray) -> str:
         rows = np.unique(places[:, 0])
         values = self.data.get(name)
-        known = values is not None and values.ndim == places.shape[1]
-        what = f" ({', '.join(f'{values[tuple(place)]:g}' for place in places[:5])})" if known else ""
+        what = ""
+        if values is not None and values.ndim == places.shape[1]:
+            what = f" ({', '.join(f'{values[tuple(place)]:g}' for place in places[:5])})"
         where = f"row {rows[0]}" if rows.size == 1 else f"rows {', '.join(map(str, rows[:5]))}"
         more = f" and {rows.size - 5} more" if rows.size > 5 else ""
         return (

@@ -219,8 +219,8 @@ def unbounded(parameters: Parameters, x: np.ndarray, extreme: np.ndarray) -> Fin
     potentials = [potential.name for potential in parameters.model.potentials]
     if potentials:
         cause = (
-            f"A likely cause is a wrong sign in the Potential {listing(potentials)}: it is added to the log-likelihood, so "
-            f"that a squared deviation needs a minus sign."
+            f"A likely cause is a wrong sign in the Potential {listing(potentials)}: it is added to the "
+            f"log-likelihood, so that a squared deviation needs a minus sign."
         )
     elif shrunk:
         cause = (

@@ -151,9 +151,10 @@ def _explore(case: Case, parameters: Parameters) -> tuple[Diagnosis | None, np.n
         return (_at_limit(case, parameters, way), None) if elsewhere is None else (None, elsewhere)
     null: list[np.ndarray] = []
     degenerate: list[np.ndarray] = []
+    outward: list[np.ndarray] = []
     risen: list[Walk] = []
     for direction, alone in _candidates(case):
-        if null and (alone or case.in_span(direction, null)):
+        if (null or outward) and alone or (null and case.in_span(direction, null)):
             continue
         ahead, back = case.walk(direction), case.walk(-direction)
         risen += [walk for walk in (ahead, back) if walk.side is Side.RISES]
@@ -161,11 +162,13 @@ def _explore(case: Case, parameters: Parameters) -> tuple[Diagnosis | None, np.n
         if sides == {Side.LEVEL}:
             null.append(direction)
         elif Side.LEVEL in sides:
-            return _at_limit(case, parameters, direction if ahead.side is Side.LEVEL else -direction), None
+            outward.append(direction if ahead.side is Side.LEVEL else -direction)
         elif case.is_stationary or Side.ENDS in sides:
             degenerate.append(direction)
     if risen:
         return None, max(risen, key=lambda walk: walk.value).x
+    if outward:
+        return _at_limit(case, parameters, outward[0]), None
     return _without_curvature(case, parameters, null, degenerate)
 
 

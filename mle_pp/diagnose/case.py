@@ -77,6 +77,9 @@ class _Slice:
     def information(self, u: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
+    def impossible(self, u: np.ndarray) -> int:
+        return self._objective.impossible(self.point(u))
+
 
 class Case:
     """One point under examination.
@@ -215,6 +218,14 @@ class Case:
 
     def walk(self, direction: np.ndarray, on_ridge: bool = True) -> Walk:
         """Follow a direction outward in doubling steps; where it falls off a curved ridge, back onto it."""
+        # Where the first step leaves the range in which the function can be computed, a shorter one may not
+        for shorter in (1.0, 1 / 16, 1 / 256):
+            walk = self._walk(shorter * direction, on_ridge)
+            if walk.side is not Side.ENDS:
+                break
+        return walk
+
+    def _walk(self, direction: np.ndarray, on_ridge: bool) -> Walk:
         here, risen = Walk(Side.LEVEL, self.x, self.value), False
         noise = self.noise
         for k in range(_MOST_DOUBLINGS):

@@ -91,9 +91,10 @@ def _grows_along(case: Case, way: np.ndarray) -> bool:
     last, before = values[0] - values[1], values[1] - values[2]
     if not (last > 1 and 0.5 * before < last < 2 * before):
         return False
-    # At an interior maximum far from the start the function falls on the other side
+    # At an interior maximum far from the start the function falls on the other side; or the support of the data ends
     beyond = height(1.1 * share)[1]
-    return not (np.isfinite(beyond) and beyond < value - 0.05 * last)
+    falls = np.isfinite(beyond) and beyond < value - 0.05 * last
+    return not falls and not case.objective.impossible(top + 1e-6 * way)
 
 
 def way_here(case: Case) -> np.ndarray:
