@@ -38,8 +38,8 @@ from mle_pp import elementwise
 
 BACKENDS = ("auto", "interpreted", "jax", "numba")
 
-# What has no NumPy function in PyTensor runs Python once for every number: on a negative-binomial Hessian, nine tenths of
-# the time.
+# What has no NumPy function in PyTensor runs Python once for every number: in a negative-binomial Hessian, nine tenths
+# of the time.
 _ARRAY_FORMS = {
     Second: "second",
     TriGamma: "trigamma",
