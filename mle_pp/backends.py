@@ -96,13 +96,18 @@ def without_c_compiler() -> Iterator[None]:
 
 def simplify(outputs: Sequence[Variable]) -> list[Variable]:
     """Stabilized, differentiable copies of `outputs` in double precision (inputs and shared variables are kept)."""
-    return _rewrite(in_double(_rewrite(outputs, _OPEN)), _SIMPLIFY)
+    return _rewrite(in_double(opened(outputs)), _SIMPLIFY)
 
 
 def _rewrite(outputs: Sequence[Variable], query: RewriteDatabaseQuery) -> list[Variable]:
     graph = FunctionGraph(outputs=list(outputs), clone=False, copy_inputs=False, copy_orphans=False)
     pytensor.compile.mode.optdb.query(query).rewrite(graph)
     return list(graph.outputs)
+
+
+def opened(outputs: Sequence[Variable]) -> list[Variable]:
+    """`outputs` with xtensor operations lowered and inner graphs opened, but otherwise as they are, draws included."""
+    return _rewrite(outputs, _OPEN)
 
 
 def in_double(outputs: Sequence[Variable]) -> list[Variable]:

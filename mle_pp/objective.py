@@ -16,7 +16,7 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter
 from pytensor.graph.traversal import ancestors
-from pytensor.xtensor.type import XTensorSharedVariable, xtensor_shared
+from pytensor.xtensor.type import XTensorType, xtensor_shared
 
 from mle_pp import backends
 from mle_pp.densities import precise
@@ -86,6 +86,8 @@ class ModelObjective:
         The backend in use.
     data : dict of str to array
         The observed variables' values and those of the `pm.Data` containers, as they were at the time of the fit.
+    snapshot : dict of Variable to Variable
+        The copies of the model's data that the functions read.
     """
 
     def __init__(
@@ -104,8 +106,8 @@ class ModelObjective:
         with backends.without_c_compiler():
             terms, priors = log_densities(model, likelihood), log_densities(model, penalized)
             terms = [precise(model, rv, term) for rv, term in zip(likelihood, terms, strict=True)]
-            snapshot = _copies([*terms, *priors, *model.free_RVs, *model.deterministics])
-            self.parameters = Parameters(model, estimated, fixed, initvals, snapshot)
+            self.snapshot = _copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
+            self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot)
             graphs = backends.simplify(
                 [backends.as_tensor(graph) for graph in self.parameters.replace([*terms, *priors])]
             )
@@ -269,13 +271,19 @@ def _copies(graphs: Sequence[Variable]) -> dict[Variable, Variable]:
     for variable in ancestors(graphs):
         if not isinstance(variable, SharedVariable) or not hasattr(variable, "dtype"):
             continue
-        value = np.array(variable.get_value())
-        if isinstance(variable, XTensorSharedVariable):
-            copies[variable] = xtensor_shared(value, dims=variable.type.dims, shape=variable.type.shape)
-        else:
-            copies[variable] = pytensor.shared(value, shape=variable.type.shape)
-        copies[variable].name = variable.name
+        copies[variable] = shared_copy(variable.type, np.array(variable.get_value()), variable.name)
     return copies
+
+
+def shared_copy(like: Any, value: np.ndarray, name: str | None) -> SharedVariable:
+    """A shared variable of the type `like` that holds `value`."""
+    value = np.asarray(value, dtype=like.dtype)
+    if isinstance(like, XTensorType):
+        copy = xtensor_shared(value, dims=like.dims, shape=like.shape)
+    else:
+        copy = pytensor.shared(value, shape=like.shape)
+    copy.name = name
+    return copy
 
 
 class _InDouble(GraphRewriter):

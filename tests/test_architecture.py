@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     0: {"errors", "elementwise", "linalg", "display", "layout", "verdict", "conventions"},
     1: {"backends", "derivatives", "parameters", "roles", "flatten", "fisher", "densities", "quantities"},
-    2: {"objective", "marginal", "stream", "checks"},
+    2: {"objective", "marginal", "stream", "checks", "predictive"},
     3: {"optimize"},
     4: {"information", "report", "hints", "diagnose"},
     5: {"estimate", "find", "check"},
@@ -39,6 +39,7 @@ SIBLINGS = {
     "marginal": {"objective"},
     "stream": {"objective"},
     "checks": {"objective"},
+    "predictive": {"objective"},
     "report": {"information"},
     "hints": {"report"},
     "diagnose": {"information", "report"},

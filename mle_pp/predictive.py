@@ -1,0 +1,129 @@
+"""The model beyond its likelihood, as graphs of the flat vector: `Deterministic`s, means, and draws of what is observed.
+
+At the data of the fit, or at others: a graph's `pm.Data` containers are replaced by copies, never written to, so that
+the user's model stays as it is whatever happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pymc.pytensorf import find_rng_nodes
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import graph_replace
+
+from mle_pp import backends
+from mle_pp.errors import ModelError
+from mle_pp.objective import ModelObjective, shared_copy
+from mle_pp.roles import RoleKind
+
+# From a generator and a vector to the observed variables, by name.
+Draw = Callable[[np.random.Generator, np.ndarray], dict[str, np.ndarray]]
+
+
+def at_vector(
+    objective: ModelObjective, variables: Sequence[Variable], data: Mapping[Variable, Variable] | None = None
+) -> list[Variable]:
+    """Variables of a model as graphs of the flat vector; what is observed stays random, and so does what is latent.
+
+    Parameters
+    ----------
+    objective : ModelObjective
+    variables : sequence of Variable
+        Of the model: `Deterministic`s, observed variables, or anything computed from them.
+    data : mapping of Variable to Variable, optional
+        What the model's data are replaced by. Default: their values at the time of the fit.
+    """
+    model = objective.model
+    latent = objective.roles.names(RoleKind.LATENT)
+    free = [rv for rv in model.free_RVs if rv.name not in latent]
+    # Parameters keep the meaning they were fitted with: their bounds are those of the fit's data
+    values = objective.parameters.replace(model.replace_rvs_by_values(free))
+    return graph_replace(
+        list(variables), {**objective.snapshot, **(data or {}), **dict(zip(free, values, strict=True))}, strict=False
+    )
+
+
+def simulator(objective: ModelObjective, data: Mapping[Variable, Variable] | None = None) -> Draw:
+    """A function that draws the observed variables from the model, built once and cheap to call.
+
+    Parameters
+    ----------
+    objective : ModelObjective
+    data : mapping of Variable to Variable, optional
+        As for `at_vector`.
+
+    Returns
+    -------
+    callable
+        ``draw(rng, x)``: from a generator, which is advanced, and the parameters as a flat vector, to a dict of arrays
+        by name. The same state of the generator gives the same draws.
+
+    Raises
+    ------
+    ModelError
+        A variable cannot be drawn; the message names it and the remedy.
+    """
+    observed = objective.model.observed_RVs
+    if objective.roles.potentials == "likelihood" and objective.model.potentials:
+        names = ", ".join(potential.name for potential in objective.model.potentials)
+        raise ModelError(
+            f"The likelihood has the Potential {names}, a term without a random variable: nothing can be drawn from "
+            f"it. Write it as a pm.CustomDist with dist= or random=, and observed data."
+        )
+    with backends.without_c_compiler():
+        graphs = backends.opened([backends.as_tensor(graph) for graph in at_vector(objective, observed, data)])
+        generators = find_rng_nodes(graphs)
+        inputs = [generator.type() for generator in generators]
+        graphs = graph_replace(graphs, dict(zip(generators, inputs, strict=True)), strict=False)
+        function = backends.build([objective.parameters.x, *inputs], graphs)
+    names = [rv.name for rv in observed]
+
+    def draw(rng: np.random.Generator, x: np.ndarray) -> dict[str, np.ndarray]:
+        try:
+            arrays = function(x, *rng.spawn(len(inputs)))
+        except NotImplementedError as error:
+            raise ModelError(
+                f"{_without_draws(objective) or ', '.join(names)} cannot be drawn: its distribution has a density "
+                f"only. Give pm.CustomDist the argument dist= or random=."
+            ) from error
+        return dict(zip(names, arrays, strict=True))
+
+    return draw
+
+
+def _without_draws(objective: ModelObjective) -> str:
+    """The observed variables made by a `CustomDist`, which may come without a random method."""
+    return ", ".join(rv.name for rv in objective.model.observed_RVs if "CustomDist" in type(rv.owner.op).__name__)
+
+
+def retargeted(objective: ModelObjective) -> tuple[ModelObjective, Callable[[Mapping[str, np.ndarray]], None]]:
+    """The same likelihood for observations that can be exchanged, without building it again for each set of them.
+
+    Returns
+    -------
+    objective : ModelObjective
+    observe : callable
+        Puts in values of the observed variables, by name, of the shapes they have.
+    """
+    model = objective.model
+    stand_ins: dict[Variable, Any] = {}
+    for rv in model.observed_RVs:
+        value = model.rvs_to_values[rv]
+        stand_ins[rv] = shared_copy(value.type, objective.data[rv.name], value.name)
+    # A model like this one but for its observed values; what it is made of is the same, and none of it is written to
+    twin = object.__new__(type(model))
+    twin.__dict__.update(model.__dict__)
+    twin.rvs_to_values = {**model.rvs_to_values, **stand_ins}
+    twin.values_to_rvs = {value: rv for rv, value in twin.rvs_to_values.items()}
+    parameters = objective.parameters
+    other = ModelObjective(twin, objective.roles, parameters.fixed, None, objective.backend)
+    targets = {rv.name: other.snapshot[stand_in] for rv, stand_in in stand_ins.items()}
+
+    def observe(values: Mapping[str, np.ndarray]) -> None:
+        for name, target in targets.items():
+            target.set_value(np.asarray(values[name], dtype=target.type.dtype))
+
+    return other, observe
