@@ -71,6 +71,8 @@ def _fit(est: Estimate) -> xr.Dataset:
         "fixed": _json(est._objective.parameters.fixed),
         "fingerprints": _json({name: fingerprint(values) for name, values in est._objective.data.items()}),
     }
+    if est._objective.weights is not None:
+        variables["weights"] = ("row", est._objective.weights)
     labels = _labels(est._layout.labels)
     inner = _labels(est._objective.parameters.unconstrained.labels)
     coords = {
@@ -179,6 +181,8 @@ def from_datatree(dt: DataTree, model: Any = None) -> Estimate:
     _check_data(root, json.loads(_text(fit["fingerprints"])))
     fixed = {name: np.asarray(value, dtype=float) for name, value in json.loads(_text(fit["fixed"])).items()}
     objective = ModelObjective(root, roles, fixed or None, None, _text(result["backend"]))
+    if "weights" in fit:
+        objective = objective.weighted(fit["weights"].values)
     parameters = objective.parameters
     for layout in (parameters.layout, parameters.derived_layout):
         check_layout(layout, values, "the DataTree")
@@ -191,7 +195,7 @@ def from_datatree(dt: DataTree, model: Any = None) -> Estimate:
         params=parameters.layout.dataset(parameters.layout.vector(values)),
         derived=parameters.derived_layout.dataset(parameters.derived_layout.vector(values)),
         loglik=float(fit["loglik"]),
-        n_obs=int(fit["n_obs"]),
+        n_obs=objective.rows,
         n_params=int(fit["n_params"]),
         verdict=_verdict(fit),
         starts=_starts(result),

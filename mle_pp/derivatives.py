@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import pytensor.tensor as pt
@@ -51,6 +52,18 @@ def _by_seed(result: np.ndarray, seeds: int) -> np.ndarray:
 class Hessian:
     """The Hessian of a scalar graph, and its products with vectors.
 
+    Parameters
+    ----------
+    cost, x : Variable
+        The graph, and the vector it is a function of.
+    gradient_function : callable
+        Its gradient, from arrays for `x` and `inputs`.
+    backend : str
+    rows : int
+        Numbers in its largest intermediate result, roughly.
+    inputs : sequence of Variable
+        What else the graph reads: the arrays that each method takes after its own.
+
     Attributes
     ----------
     method : str
@@ -65,8 +78,10 @@ class Hessian:
         gradient_function: Callable[..., np.ndarray],
         backend: str,
         rows: int,
+        inputs: Sequence[Variable] = (),
     ) -> None:
         self._x = x
+        self._inputs = list(inputs)
         self._gradient = gradient_function
         self._backend = backend
         self._rows = rows
@@ -79,7 +94,7 @@ class Hessian:
         except _NO_DERIVATIVE:
             self._product, self.method = None, DIFFERENCES
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         """The symmetric matrix of second derivatives at `x`."""
         if x.size == 0:
             return np.zeros((0, 0))
@@ -87,39 +102,41 @@ class Hessian:
             self.method = COLUMNS
         while True:
             try:
-                matrix = self._evaluate(x)
+                matrix = self._evaluate(x, *inputs)
                 return 0.5 * (matrix + matrix.T)
             except _NO_DERIVATIVE:
                 if self.method == DIFFERENCES:
                     raise
                 self.method = COLUMNS if self.method == VECTORIZED else DIFFERENCES
 
-    def with_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    def with_gradient(self, x: np.ndarray, *inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Value, gradient and Hessian in one evaluation, which shares what they have in common; None if it cannot."""
         if self.method != VECTORIZED or x.size * self._rows > _VECTORIZED_ELEMENTS:
             return None
         try:
-            matrix, value, slope = self._matrix()(x, np.eye(x.size))
+            matrix, value, slope = self._matrix()(x, np.eye(x.size), *inputs)
         except _NO_DERIVATIVE:
             return None
         matrix = _by_seed(matrix, x.size)
         return value, slope, 0.5 * (matrix + matrix.T)
 
-    def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    def product(self, x: np.ndarray, vector: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         """Hessian times vector, at the cost of about two gradients."""
         if self._product is None:
             h = 1e-4 / max(float(np.abs(vector).max()), 1e-300)
-            return (self._gradient(x + h * vector) - self._gradient(x - h * vector)) / (2 * h)
+            ahead, back = (self._gradient(x + sign * h * vector, *inputs) for sign in (1, -1))
+            return (ahead - back) / (2 * h)
         if "product" not in self._functions:
-            self._functions["product"] = backends.build([self._x, self._seed], [self._product], self._backend)
-        return self._functions["product"](x, vector)[0]
+            arguments = [self._x, self._seed, *self._inputs]
+            self._functions["product"] = backends.build(arguments, [self._product], self._backend)
+        return self._functions["product"](x, vector, *inputs)[0]
 
-    def _evaluate(self, x: np.ndarray) -> np.ndarray:
+    def _evaluate(self, x: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         if self.method == DIFFERENCES:
-            return central_differences(lambda z: self._gradient(z), x)
+            return central_differences(lambda z: self._gradient(z, *inputs), x)
         if self.method == COLUMNS:
-            return np.stack([self.product(x, seed) for seed in np.eye(x.size)])
-        return _by_seed(self._matrix()(x, np.eye(x.size))[0], x.size)
+            return np.stack([self.product(x, seed, *inputs) for seed in np.eye(x.size)])
+        return _by_seed(self._matrix()(x, np.eye(x.size), *inputs)[0], x.size)
 
     def _matrix(self) -> Callable[..., list[np.ndarray]]:
         """From the point and the seeds to the products, the value and the gradient."""
@@ -128,8 +145,68 @@ class Hessian:
             with backends.without_c_compiler():
                 [product] = backends.inline([self._product])
                 outputs = [vectorize_graph(product, {self._seed: seeds}), self._cost, self._slope]
-            self._functions["matrix"] = backends.build([self._x, seeds], outputs, self._backend)
+            self._functions["matrix"] = backends.build([self._x, seeds, *self._inputs], outputs, self._backend)
         return self._functions["matrix"]
+
+
+class Smooth:
+    """A scalar graph of `x`, and of further inputs, as functions: value, gradient and Hessian, each built when needed.
+
+    Parameters
+    ----------
+    cost, x, backend, rows, inputs
+        As for `Hessian`.
+    """
+
+    def __init__(
+        self, cost: Variable, x: TensorVariable, backend: str, rows: int, inputs: Sequence[Variable] = ()
+    ) -> None:
+        self._cost, self._x, self._backend, self._rows, self._inputs = cost, x, backend, rows, list(inputs)
+
+    @cached_property
+    def _value(self) -> Callable[..., list[np.ndarray]]:
+        return backends.build([self._x, *self._inputs], [self._cost], self._backend)
+
+    @cached_property
+    def _value_gradient(self) -> Callable[..., list[np.ndarray]]:
+        with backends.without_c_compiler():
+            slope = gradient(self._cost, self._x)
+        return backends.build([self._x, *self._inputs], [self._cost, slope], self._backend)
+
+    @cached_property
+    def hessian(self) -> Hessian:
+        """The matrix of second derivatives."""
+        with backends.without_c_compiler():
+            return Hessian(
+                self._cost,
+                self._x,
+                lambda *arrays: self.value_gradient(*arrays)[1],
+                self._backend,
+                self._rows,
+                self._inputs,
+            )
+
+    def value(self, x: np.ndarray, *inputs: np.ndarray) -> float:
+        """The function at `x`; -inf where it is NaN."""
+        return _number(self._value(x, *inputs)[0])
+
+    def value_gradient(self, x: np.ndarray, *inputs: np.ndarray) -> tuple[float, np.ndarray]:
+        """The function and its gradient."""
+        value, slope = self._value_gradient(x, *inputs)
+        return _number(value), slope
+
+    def derivatives(self, x: np.ndarray, *inputs: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, gradient and Hessian."""
+        together = self.hessian.with_gradient(x, *inputs)
+        if together is None:
+            return *self.value_gradient(x, *inputs), self.hessian(x, *inputs)
+        value, slope, matrix = together
+        return _number(value), slope, matrix
+
+
+def _number(value: np.ndarray) -> float:
+    number = float(value)
+    return -np.inf if np.isnan(number) else number
 
 
 class Jacobian:
@@ -146,12 +223,23 @@ class Jacobian:
         except _NO_DERIVATIVE:
             self._function = None
         self._value = backends.build([x], [output])
+        self._outputs = 0
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The derivative at `x`, shape (outputs, size)."""
         if self._function is not None:
             try:
-                return _by_seed(self._function(x, np.eye(x.size))[0], x.size).T
+                return self._forward(self._function, x)
             except _NO_DERIVATIVE:
                 self._function = None
         return central_differences(lambda z: self._value(z)[0], x)
+
+    def _forward(self, function: Callable[..., list[np.ndarray]], x: np.ndarray) -> np.ndarray:
+        """A few columns at a time where there are many outputs, so that intermediate results do not fill the memory."""
+        self._outputs = self._outputs or self._value(x)[0].size
+        at_once = max(1, int(_VECTORIZED_ELEMENTS / max(self._outputs, 1)))
+        seeds = np.eye(x.size)
+        if x.size <= at_once:
+            return _by_seed(function(x, seeds)[0], x.size).T
+        parts = [seeds[k : k + at_once] for k in range(0, x.size, at_once)]
+        return np.concatenate([_by_seed(function(x, part)[0], len(part)) for part in parts]).T

@@ -43,7 +43,8 @@ class Estimate:
         Log-likelihood at the estimate, without any prior: the supremum where it is approached only at infinity; NaN
         where there is no maximum.
     n_obs, n_params : int
-        Rows of data; freely estimated scalars (the rank, where not all are identified).
+        Rows of data (the sum of their weights, which need not be whole); freely estimated scalars (the rank, where not
+        all are identified).
     verdict : Verdict
         What kind of point this is. Read it first.
     starts : pd.DataFrame
@@ -57,7 +58,7 @@ class Estimate:
     params: xr.Dataset
     derived: xr.Dataset
     loglik: float
-    n_obs: int
+    n_obs: float
     n_params: int
     verdict: Verdict
     starts: pd.DataFrame

@@ -34,6 +34,7 @@ def find_MLE(
     keep_priors: Sequence[str] = (),
     fix: Mapping[str, Any] | None = None,
     potentials: str = "error",
+    weights: Any = None,
     method: str = "auto",
     starts: int | str = "auto",
     initvals: Mapping[str, Any] | None = None,
@@ -58,6 +59,11 @@ def find_MLE(
         Variables held at values, on the constrained scale.
     potentials : {"error", "likelihood", "drop"}
         What `pm.Potential` terms are: part of the likelihood, or priors to be dropped. A model cannot tell.
+    weights : array_like, DataArray or mapping, optional
+        Case weights: a row of weight 3 counts as three equal rows, one of weight 0 is left out. One number a row, in
+        the order of the data (a DataArray with labels along the row dim: by label). Observed variables that share
+        their first named dim share their rows; where there are several sets of rows, a mapping from the name of the
+        dim, or of an observed variable, to its weights. `n_obs` is then the sum of the weights.
     method : {"auto", "newton", "scoring", "quasi-newton"}
         The optimizer. "auto" takes the first that suits the model and falls back to the next where one fails.
     starts : "auto" or int
@@ -106,7 +112,7 @@ def find_MLE(
     _refuse_centered(model)
     check_model(root, potentials, fixed=set(fix or ()))
     found = roles(root, integrate=integrate, keep_priors=keep_priors, fix=fix, potentials=potentials)
-    return _find(root, found, fix, method, starts, initvals, random_seed, backend, on_failure)
+    return _find(root, found, fix, weights, method, starts, initvals, random_seed, backend, on_failure)
 
 
 def find_MAP(
@@ -155,13 +161,14 @@ def find_MAP(
     first = roles(root, fix=fix, potentials="likelihood")
     _refuse_latents(root, first)
     found = roles(root, keep_priors=first.names(RoleKind.PARAMETER), fix=fix, potentials="likelihood")
-    return _find(root, found, fix, method, starts, initvals, random_seed, backend, on_failure)
+    return _find(root, found, fix, None, method, starts, initvals, random_seed, backend, on_failure)
 
 
 def _find(
     model: pm.Model,
     found: Roles,
     fix: Mapping[str, Any] | None,
+    weights: Any,
     method: str,
     starts: int | str,
     initvals: Mapping[str, Any] | None,
@@ -173,6 +180,8 @@ def _find(
     _refuse_latents(model, found)
     check_data(model, held=set(fix or ()))
     objective = ModelObjective(model, found, fix, initvals, backend)
+    if weights is not None:
+        objective = objective.weighted(objective.axes.align(weights, "weights"))
     _log.debug("maximizing over %d parameters, %s backend", objective.size, objective.backend)
     # Overflow and NaN on the way are answered by stepping back, not by warnings
     with np.errstate(all="ignore"):

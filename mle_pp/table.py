@@ -174,7 +174,7 @@ def _fit(est: Estimate) -> str:
     rank = " identified" if est.verdict.status is Status.NOT_IDENTIFIED else ""
     parts = [
         f"log-likelihood {_plain(est.loglik)}",
-        f"{est.n_obs} observation{'s' if est.n_obs != 1 else ''}",
+        f"{est.n_obs:.10g} observation{'s' if est.n_obs != 1 else ''}",
         f"{est.n_params}{rank} parameter{'s' if est.n_params != 1 else ''}",
         f"AIC {_plain(est.aic)}",
         f"BIC {_plain(est.bic)}",
