@@ -8,6 +8,7 @@ from mle_pp.find import find_MAP, find_MLE
 from mle_pp.estimate import Estimate
 from mle_pp.check import check_gradient
 from mle_pp.intervals import interval
+from mle_pp.resample import bootstrap, jackknife
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
 from mle_pp.plots import plot_dist, plot_forest, plot_starts
@@ -23,6 +24,7 @@ __all__ = [
     "Status",
     "Verdict",
     "VerdictWarning",
+    "bootstrap",
     "check_gradient",
     "compare",
     "find_MAP",
@@ -30,6 +32,7 @@ __all__ = [
     "flatten",
     "from_datatree",
     "interval",
+    "jackknife",
     "plot_dist",
     "plot_forest",
     "plot_starts",

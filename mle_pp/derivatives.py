@@ -161,29 +161,29 @@ class Smooth:
     def __init__(
         self, cost: Variable, x: TensorVariable, backend: str, rows: int, inputs: Sequence[Variable] = ()
     ) -> None:
-        self._cost, self._x, self._backend, self._rows, self._inputs = cost, x, backend, rows, list(inputs)
+        self.cost, self.x, self.backend, self.rows, self.inputs = cost, x, backend, rows, list(inputs)
 
     @cached_property
     def _value(self) -> Callable[..., list[np.ndarray]]:
-        return backends.build([self._x, *self._inputs], [self._cost], self._backend)
+        return backends.build([self.x, *self.inputs], [self.cost], self.backend)
 
     @cached_property
     def _value_gradient(self) -> Callable[..., list[np.ndarray]]:
         with backends.without_c_compiler():
-            slope = gradient(self._cost, self._x)
-        return backends.build([self._x, *self._inputs], [self._cost, slope], self._backend)
+            slope = gradient(self.cost, self.x)
+        return backends.build([self.x, *self.inputs], [self.cost, slope], self.backend)
 
     @cached_property
     def hessian(self) -> Hessian:
         """The matrix of second derivatives."""
         with backends.without_c_compiler():
             return Hessian(
-                self._cost,
-                self._x,
+                self.cost,
+                self.x,
                 lambda *arrays: self.value_gradient(*arrays)[1],
-                self._backend,
-                self._rows,
-                self._inputs,
+                self.backend,
+                self.rows,
+                self.inputs,
             )
 
     def value(self, x: np.ndarray, *inputs: np.ndarray) -> float:

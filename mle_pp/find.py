@@ -298,8 +298,8 @@ def _assemble(
     return Estimate(
         model=model,
         roles=found,
-        params=parameters.layout.dataset(_values(parameters.constrained, diagnosis, scales.jacobian)),
-        derived=parameters.derived_layout.dataset(_values(parameters.derived, diagnosis, scales.derived_jacobian)),
+        params=parameters.layout.dataset(values_at(parameters.constrained, diagnosis, scales.jacobian)),
+        derived=parameters.derived_layout.dataset(values_at(parameters.derived, diagnosis, scales.derived_jacobian)),
         loglik=np.nan if status.is_failure else objective.loglik(x),
         n_obs=objective.rows,
         n_params=objective.size - diagnosis.null.shape[1],
@@ -313,7 +313,7 @@ def _assemble(
     )
 
 
-def _values(function: Callable[[np.ndarray], np.ndarray], diagnosis: Diagnosis, jacobian: np.ndarray) -> np.ndarray:
+def values_at(function: Callable[[np.ndarray], np.ndarray], diagnosis: Diagnosis, jacobian: np.ndarray) -> np.ndarray:
     """Values of named quantities: the limit where one is approached, NaN where any value would do."""
     x = diagnosis.optimum.x
     values = limits(function, x, diagnosis.drift)
