@@ -522,7 +522,7 @@ def _as_dataset(est: Estimate, values: np.ndarray, leading: Mapping[str, Any]) -
     """All scalars along the last axis, as named variables with the other axes in front."""
     variables, coords, start = {}, dict(leading), 0
     for entry in (*est._layout, *est._derived_layout):
-        piece = values[..., start : start + entry.size].reshape(*values.shape[:-1], *entry.shape)
+        piece = values[..., start : start + entry.size].reshape((*values.shape[:-1], *entry.shape))
         variables[entry.name] = ((*leading, *entry.dims), piece)
         coords.update({dim: list(labels) for dim, labels in zip(entry.dims, entry.coords, strict=True)})
         start += entry.size
