@@ -23,10 +23,11 @@ from pytensor.compile.rewriting import inline_ofg_node
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import HasInnerGraph
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.graph.rewriting.basic import SequentialGraphRewriter, dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import toposort
-from pytensor.scalar.basic import Cast
+from pytensor.scalar.basic import Cast, Second
+from pytensor.scalar.math import Softplus, TriGamma
 from pytensor.tensor.basic import MakeVector
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, Elemwise
@@ -35,8 +36,22 @@ from pytensor.tensor.variable import TensorVariable
 
 BACKENDS = ("auto", "interpreted", "jax", "numba")
 
+# Scalar operations without a NumPy function of their own would be called for each element in a Python loop.
+_UFUNCS = {TriGamma: ("trigamma", 1), Softplus: ("softplus", 1), Second: ("second", 2)}
+
+
+@node_rewriter([Elemwise])
+def _vectorize(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    name, arguments = _UFUNCS.get(type(node.op.scalar_op), ("", 0))
+    if not name or node.op.nfunc_spec is not None:
+        return None
+    op = Elemwise(node.op.scalar_op, nfunc_spec=(f"mle_pp.ufuncs.{name}", arguments, 1))
+    return op.make_node(*node.inputs).outputs
+
+
 # `merge` joins equal sub-expressions, which reverse-mode derivatives are full of, and costs next to nothing.
-_INTERPRETED = Mode(linker="py", optimizer="merge")
+_MERGE = pytensor.compile.mode.optdb.query(RewriteDatabaseQuery(include=["merge"]))
+_INTERPRETED = Mode(linker="py", optimizer=SequentialGraphRewriter(_MERGE, dfs_rewriter(_vectorize)))
 
 # What the log-likelihood itself needs: first xtensor operations lowered and inner graphs opened, then log(sum(exp)) and
 # the like made stable, and PyMC's parameter checks turned into -inf. The two canonizers build sums and products of many

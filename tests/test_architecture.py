@@ -16,7 +16,18 @@ ROOT = Path(__file__).parents[1]
 # A unit imports only from lower layers ...
 LAYERS = {
     0: {"errors", "linalg", "display", "layout", "verdict", "conventions"},
-    1: {"rows", "backends", "derivatives", "parameters", "roles", "flatten", "fisher", "densities", "quantities"},
+    1: {
+        "rows",
+        "ufuncs",
+        "backends",
+        "derivatives",
+        "parameters",
+        "roles",
+        "flatten",
+        "fisher",
+        "densities",
+        "quantities",
+    },
     2: {"objective", "marginal", "stream", "checks"},
     3: {"optimize"},
     4: {"information", "report", "hints", "diagnose"},
