@@ -23,7 +23,7 @@ from pytensor.compile.rewriting import inline_ofg_node
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import HasInnerGraph
-from pytensor.graph.rewriting.basic import MergeOptimizer, SequentialGraphRewriter, dfs_rewriter, node_rewriter
+from pytensor.graph.rewriting.basic import SequentialGraphRewriter, dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import toposort
 from pytensor.scalar.basic import Cast, Clip, Second
@@ -34,32 +34,30 @@ from pytensor.tensor.elemwise import CAReduce, Elemwise
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
-from mle_pp import elementwise
-
 BACKENDS = ("auto", "interpreted", "jax", "numba")
 
-# What has no NumPy function in PyTensor runs Python once for every number: in a negative-binomial Hessian, nine tenths
-# of the time.
-_ARRAY_FORMS = {
-    Second: "second",
-    TriGamma: "trigamma",
-    Softplus: "softplus",
-    Log1mexp: "log1mexp",
-    Clip: "clip",
+# Scalar operations without a NumPy function of their own would be called for each element in a Python loop.
+_UFUNCS = {
+    TriGamma: ("trigamma", 1),
+    Softplus: ("softplus", 1),
+    Log1mexp: ("log1mexp", 1),
+    Second: ("second", 2),
+    Clip: ("clip", 3),
 }
 
 
 @node_rewriter([Elemwise])
-def _use_array_form(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    name = _ARRAY_FORMS.get(type(node.op.scalar_op))
-    if name is None or node.op.nfunc_spec is not None:
+def _vectorize(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    name, arguments = _UFUNCS.get(type(node.op.scalar_op), ("", 0))
+    if not name or node.op.nfunc_spec is not None:
         return None
-    spec = (f"{elementwise.__name__}.{name}", len(node.inputs), 1)
-    return Elemwise(node.op.scalar_op, nfunc_spec=spec).make_node(*node.inputs).outputs
+    op = Elemwise(node.op.scalar_op, nfunc_spec=(f"mle_pp.ufuncs.{name}", arguments, 1))
+    return op.make_node(*node.inputs).outputs
 
 
-# Merging joins equal sub-expressions, which reverse-mode derivatives are full of, and costs next to nothing.
-_INTERPRETED = Mode(linker="py", optimizer=SequentialGraphRewriter(MergeOptimizer(), dfs_rewriter(_use_array_form)))
+# `merge` joins equal sub-expressions, which reverse-mode derivatives are full of, and costs next to nothing.
+_MERGE = pytensor.compile.mode.optdb.query(RewriteDatabaseQuery(include=["merge"]))
+_INTERPRETED = Mode(linker="py", optimizer=SequentialGraphRewriter(_MERGE, dfs_rewriter(_vectorize)))
 
 # What the log-likelihood itself needs: first xtensor operations lowered and inner graphs opened, then log(sum(exp)) and
 # the like made stable, and PyMC's parameter checks turned into -inf. The two canonizers build sums and products of many

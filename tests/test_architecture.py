@@ -15,8 +15,19 @@ ROOT = Path(__file__).parents[1]
 
 # A unit imports only from lower layers ...
 LAYERS = {
-    0: {"errors", "elementwise", "linalg", "display", "layout", "verdict", "conventions"},
-    1: {"rows", "backends", "derivatives", "parameters", "roles", "flatten", "fisher", "densities", "quantities"},
+    0: {"errors", "linalg", "display", "layout", "verdict", "conventions"},
+    1: {
+        "rows",
+        "ufuncs",
+        "backends",
+        "derivatives",
+        "parameters",
+        "roles",
+        "flatten",
+        "fisher",
+        "densities",
+        "quantities",
+    },
     2: {"objective", "marginal", "stream", "checks", "predictive"},
     3: {"optimize"},
     4: {"information", "report", "hints", "diagnose"},
