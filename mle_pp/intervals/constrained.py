@@ -1,9 +1,9 @@
 """The maximum of a likelihood on the surface where some quantities have given values.
 
 Sequential quadratic programming in a trust region, with exact second derivatives of the likelihood and of the
-quantities, after Byrd and Omojokun (Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 18.4): a step has one
-part towards the surface and one along it, the merit of a point is its likelihood less a multiple of its distance to
-the surface, and a rejected step is tried again after a second-order correction.
+quantities, after Byrd and Omojokun (Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 18.4): a step has
+one part towards the surface and one along it, the merit of a point is its likelihood less a multiple of its distance
+to the surface, and a rejected step is tried again after a second-order correction.
 """
 
 from __future__ import annotations
