@@ -7,7 +7,7 @@ turns out to be higher than at the supposed maximum.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import pairwise
@@ -68,7 +68,13 @@ def _off_the_edge(top: Top, x: np.ndarray, value: float, drift: np.ndarray) -> I
 
 
 def follow(
-    top: Top, scalar: Scalar, side: int, drop: float, first: np.ndarray, drift: np.ndarray, from_limit: bool
+    top: Top,
+    scalar: Scalar,
+    side: int,
+    drop: float,
+    first: Sequence[Endpoint],
+    direction: np.ndarray,
+    drift: np.ndarray,
 ) -> Path:
     """Follow a side of the profile until it has fallen by `drop`.
 
@@ -78,15 +84,14 @@ def follow(
     scalar : Scalar
     side : {-1, 1}
     drop : float
-    first : ndarray, shape (size,)
-        The first step.
+    first : sequence of Endpoint
+        Points that are known, from the maximum outward.
+    direction : ndarray, shape (size,)
+        The first step from the last of them.
     drift : ndarray, shape (size, k)
         Directions to a limit in which the maximum lies.
-    from_limit : bool
-        Whether the scalar itself is at a limit, so that the path begins on a plateau.
     """
-    here = Endpoint(top.point.x, scalar.value(top.point.x), top.point.value, 0.0)
-    points, direction, factor = [here], first, 1.0
+    points, factor = list(first), 1.0
     for _ in range(_MOST):
         ahead = _next(top, scalar, side, points[-1], factor * direction, drift)
         if ahead is None:
@@ -99,7 +104,7 @@ def follow(
         if fallen >= drop:
             end = _between(top, scalar, side, drop, points[-2], ahead, drift)
             return Path([*points[:-1], end] if end else points, Ending.CROSSED if end else Ending.STUCK)
-        if _is_level(top, points, drop, from_limit):
+        if _is_level(top, points, drop):
             return Path(points, Ending.LEVEL)
         direction = ahead.x - points[-2].x
         gained = _root(top, ahead) - _root(top, points[-2])
@@ -113,26 +118,39 @@ def _next(top: Top, scalar: Scalar, side: int, last: Endpoint, step: np.ndarray,
     psi = scalar.value(start)
     if not (np.isfinite(psi) and side * (psi - last.psi) > 0):
         return None
-    for x in (start, last.x):
-        if np.isfinite(top.objective.value(x)):
-            found = maximum_at(top, scalar, psi, x, drift)
-            if found is not None:
-                return found
-    return None
+    return _best_at(top, scalar, psi, [start, last.x], last, drift)
+
+
+def _best_at(
+    top: Top, scalar: Scalar, psi: float, starts: Sequence[np.ndarray], last: Endpoint, drift: np.ndarray
+) -> Endpoint | None:
+    """The point of the profile that the first start leads to or, if it does not fit the last one, the best of all.
+
+    The profile falls by the integral of its slope; where it does not, some point is only a local maximum, or lies on
+    a plateau far out.
+    """
+    best: Endpoint | None = None
+    for start in starts:
+        found = maximum_at(top, scalar, psi, start, drift) if np.isfinite(top.objective.value(start)) else None
+        if found is None or (best is not None and best.value >= found.value):
+            continue
+        best = found
+        change = best.value - last.value
+        if abs(change - 0.5 * (best.slope + last.slope) * (psi - last.psi)) < 0.5 * abs(change) + 0.01:
+            break
+    return best
 
 
 def _root(top: Top, point: Endpoint) -> float:
     return float(np.sqrt(2 * max(top.point.value - point.value, 0.0)))
 
 
-def _is_level(top: Top, points: list[Endpoint], drop: float, from_limit: bool) -> bool:
+def _is_level(top: Top, points: list[Endpoint], drop: float) -> bool:
     """Whether two doublings of the distance in a row have cost next to nothing."""
     if len(points) < 5:
         return False
     fallen = [top.point.value - point.value for point in points[-3:]]
     left = drop - fallen[-1]
-    if from_limit and fallen[-1] < 1e-2 * drop:
-        return False
     psi = np.array([point.psi for point in points[-4:]])
     strides = np.abs(np.diff(psi))
     lengths = [np.linalg.norm(b.x - a.x) for a, b in zip(points[-4:-1], points[-3:], strict=True)]
@@ -158,9 +176,7 @@ def _between(
             # Interpolation may creep up to one end
             share = 0.5
         psi = inner.psi + share * (outer.psi - inner.psi)
-        middle = next(
-            (m for x in (start, inner.x, outer.x) if (m := maximum_at(top, scalar, psi, x, drift)) is not None), None
-        )
+        middle = _best_at(top, scalar, psi, [start, inner.x, outer.x], inner, drift)
         if middle is None:
             return None
         if abs(middle.value - goal) <= enough:

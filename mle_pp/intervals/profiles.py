@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from mle_pp.conventions import probability, select
@@ -18,7 +19,7 @@ from mle_pp.errors import ProfileWarning
 from mle_pp.find import refit
 from mle_pp.information import limits as values_at_limit
 from mle_pp.intervals.endpoint import Endpoint, HigherPointError, Point, Top, newton_endpoint
-from mle_pp.intervals.path import Ending, Path, follow, refined
+from mle_pp.intervals.path import Ending, Path, follow, maximum_at, refined
 from mle_pp.intervals.scalars import Coordinate, Limits, Target, target
 from mle_pp.linalg import inverse_on
 from mle_pp.verdict import Status
@@ -284,7 +285,7 @@ def _one(est: Estimate, top: Top, limits: Limits, scalar: Target, drop: float, p
         withheld = SideStatus.WITHHELD
         return Profile(scalar.label, np.nan, np.nan, np.nan, withheld, withheld, f"{reason} ({est.verdict.status})")
     pinned = limits.pinned(scalar, x)
-    value = limits.end(scalar, x)[0] if pinned else scalar.value(x)
+    value = limits.end(scalar, x) if pinned else scalar.value(x)
     lower, upper = (side_of(est, top, limits, scalar, side, drop, pinned) for side in (-1, 1))
     note = "; ".join(dict.fromkeys(side.note for side in (lower, upper) if side.note))
     if points == 0:
@@ -313,17 +314,25 @@ def side_of(est: Estimate, top: Top, limits: Limits, scalar: Target, side: int, 
     """One side of an interval, on the user's scale."""
     x, ahead = top.point.x, side * scalar.sign
     start = Endpoint(x, scalar.working.value(x), top.point.value, 0.0)
+    first, inside = [start], _inside(top, limits.drift, drop) if pinned else None
     if pinned:
-        end, outward = limits.end(scalar, x)
-        if ahead == outward:
-            return _Side(end, SideStatus.INFINITE if np.isinf(end) else SideStatus.EDGE, [start])
+        if inside is None:
+            return _Side(np.nan, SideStatus.FAILED, first, "the likelihood does not fall behind the limit")
+        if ahead * (start.psi - scalar.working.value(inside[0])) > 0:
+            end = limits.end(scalar, x)
+            return _Side(end, SideStatus.INFINITE if np.isinf(end) else SideStatus.EDGE, first)
     try:
         if not limits.drift.size:
             end_point = _at_once(top, scalar, ahead, drop)
             if end_point is not None:
                 return _Side(scalar.value(end_point.x), SideStatus.FOUND, [start, end_point])
-        first = _inward(limits, scalar, x) if pinned else ahead * _wald_step(top, scalar, drop) / 2
-        path = follow(top, scalar.working, ahead, drop, first, limits.drift, pinned)
+        if inside is None:
+            direction = ahead * _wald_step(top, scalar, drop) / 2
+        else:
+            direction = inside[1] - inside[0]
+            near = maximum_at(top, scalar.working, scalar.working.value(inside[0]), inside[0], limits.drift)
+            first = [start, near] if near is not None else first
+        path = follow(top, scalar.working, ahead, drop, first, direction, limits.drift)
     except HigherPointError as error:
         better = refit(est, error.x)
         allowed = not better.verdict.status.is_failure and better.verdict.status is not Status.IRREGULAR
@@ -341,14 +350,20 @@ def _wald_step(top: Top, scalar: Target, drop: float) -> np.ndarray:
     return step * np.sqrt(2 * drop / (slope @ step))
 
 
-def _inward(limits: Limits, scalar: Target, x: np.ndarray) -> np.ndarray:
-    """A step back from the limit that the scalar shows."""
-    inward = -limits.drift.sum(axis=1)
-    here = scalar.working.value(x)
-    for length in 2.0 ** np.arange(8):
-        if abs(scalar.working.value(x + length * inward) - here) > 1e-6 * abs(here):
-            return length * inward
-    return inward
+def _inside(top: Top, drift: np.ndarray, drop: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """Two points straight back from the limit, where the likelihood has begun to fall."""
+    x, inward = top.point.x, -drift.sum(axis=1)
+
+    def fallen(t: float) -> float:
+        fall = top.point.value - top.objective.value(x + t * inward)
+        return min(fall, drop) if np.isfinite(fall) else drop
+
+    far = next((t for t in 2.0 ** np.arange(-10, 11) if fallen(t) >= 0.5 * drop), None)
+    if far is None:
+        return None
+    shares = (0.1, 0.4)
+    near, middle = (brentq(lambda t, share=share: fallen(t) - share * drop, 0.0, far) for share in shares)
+    return x + near * inward, x + middle * inward
 
 
 def _at_once(top: Top, scalar: Target, ahead: int, drop: float) -> Endpoint | None:

@@ -120,12 +120,11 @@ class Limits:
 
     def reason(self, scalar: Target, x: np.ndarray) -> str:
         """Why a scalar has no interval; empty if it has one."""
-        if not (self.null.size or self.lost.size):
-            return ""
-        function, jacobian = _as_vector(scalar), scalar.working.gradient(x)[None, :]
-        if slides(jacobian, self.null)[0]:
+        if self.null.size and slides(scalar.working.gradient(x)[None, :], self.null)[0]:
             return "the data do not determine it"
-        return "it has no effect at the maximum" if travel(function, x, self.lost)[0] > 0 else ""
+        if self.pinned(scalar, x) or not self.lost.size:
+            return ""
+        return "it has no effect at the maximum" if travel(_as_vector(scalar), x, self.lost)[0] > 0 else ""
 
     def pinned(self, scalar: Target, x: np.ndarray) -> bool:
         """Whether the estimate of the scalar itself lies at a limit."""
@@ -134,17 +133,9 @@ class Limits:
         jacobian = scalar.working.gradient(x)[None, :]
         return bool(pinned_at_limit(_as_vector(scalar), jacobian, x, self.drift, self.basis)[0])
 
-    def end(self, scalar: Target, x: np.ndarray) -> tuple[float, int]:
-        """The limit of a pinned scalar, and on which side of all other values of `working` it lies."""
-        value = float(limits(_as_vector(scalar), x, self.drift)[0])
-        outward = self.drift.sum(axis=1)
-        here, far = scalar.working.value(x), scalar.working.value(x - 64 * outward)
-        for back in 2.0 ** np.arange(7):
-            there = scalar.working.value(x - back * outward)
-            if abs(there - here) > 1e-7 * max(abs(there), abs(here)):
-                far = there
-                break
-        return value, 1 if here > far else -1
+    def end(self, scalar: Target, x: np.ndarray) -> float:
+        """The limit of a pinned scalar."""
+        return float(limits(_as_vector(scalar), x, self.drift)[0])
 
 
 def _as_vector(scalar: Target) -> Callable[[np.ndarray], np.ndarray]:
