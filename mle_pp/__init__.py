@@ -1,6 +1,6 @@
 """Maximum likelihood for the PyMC model you already have."""
 
-from mle_pp.errors import EstimationError, ModelError, VerdictWarning
+from mle_pp.errors import EstimationError, ModelError, ProfileWarning, VerdictWarning
 from mle_pp.roles import Role, RoleKind, Roles, roles
 from mle_pp.flatten import flatten
 from mle_pp.verdict import Finding, Status, Verdict
@@ -8,6 +8,8 @@ from mle_pp.find import find_MAP, find_MLE
 from mle_pp.estimate import Estimate
 from mle_pp.check import check_gradient
 from mle_pp.intervals import interval
+from mle_pp.intervals.profiles import Profile, Profiles, SideStatus, profile
+from mle_pp.intervals.regions import Region, region
 from mle_pp.resample import bootstrap, jackknife
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
@@ -18,9 +20,14 @@ __all__ = [
     "EstimationError",
     "Finding",
     "ModelError",
+    "Profile",
+    "ProfileWarning",
+    "Profiles",
+    "Region",
     "Role",
     "RoleKind",
     "Roles",
+    "SideStatus",
     "Status",
     "Verdict",
     "VerdictWarning",
@@ -36,5 +43,7 @@ __all__ = [
     "plot_dist",
     "plot_forest",
     "plot_starts",
+    "profile",
+    "region",
     "roles",
 ]

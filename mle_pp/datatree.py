@@ -30,6 +30,7 @@ from mle_pp.verdict import Finding, Status, Verdict
 GROUPS = ("mle", "unconstrained_mle", "mle_fit", "mle_optimizer_result")
 _PACKAGES = ("mle_pp", "pymc", "pytensor", "arviz", "numpy", "scipy", "xarray")
 _CRITERIA = ("loglik", "n_obs", "n_params", "aic", "aicc", "bic")
+_DIRECTIONS = ("null", "drift", "lost")
 
 
 # -- out ----------------------------------------------------------------------------------------------------------
@@ -65,6 +66,7 @@ def _fit(est: Estimate) -> xr.Dataset:
         "withheld": ("parameter", est._scales.withheld),
         "withheld_derived": ("derived", est._scales.withheld_derived),
         "basis": (("unconstrained", "direction"), est._basis),
+        **{name: (("unconstrained", f"{name}_direction"), getattr(est._scales, name)) for name in _DIRECTIONS},
         "message": est.verdict.message,
         "findings": _json([vars(finding) for finding in est.verdict.findings]),
         "roles": _json({"potentials": est.roles.potentials, "rows": [vars(role) for role in est.roles]}),
@@ -240,7 +242,8 @@ def _optimum(x: np.ndarray, result: xr.Dataset) -> Optimum:
 
 def _scales(parameters: Parameters, x: np.ndarray, fit: xr.Dataset) -> Scales:
     withheld, withheld_derived = (fit[name].values.astype(bool) for name in ("withheld", "withheld_derived"))
-    return Scales(parameters.jacobian(x), parameters.derived_jacobian(x), withheld, withheld_derived)
+    directions = (fit[name].values for name in _DIRECTIONS)
+    return Scales(parameters.jacobian(x), parameters.derived_jacobian(x), withheld, withheld_derived, *directions)
 
 
 def _starts(result: xr.Dataset) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from mle_pp.estimate import Estimate, kind_of
 from mle_pp.hints import hints
 from mle_pp.information import limits, scales_at, slides, travel
 from mle_pp.objective import ModelObjective
-from mle_pp.optimize import Run, Stop, check_method, run_starts
+from mle_pp.optimize import Run, Stop, check_method, maximize, run_starts
 from mle_pp.roles import RoleKind, Roles, resolve_model, roles
 
 if TYPE_CHECKING:
@@ -195,6 +196,25 @@ def _find(
     if not verdict.ok:
         warnings.warn(verdict.message, VerdictWarning, stacklevel=3)
     return estimate
+
+
+def refit(est: Estimate, x: np.ndarray) -> Estimate:
+    """The estimate at the maximum that is reached from `x`, with this start added to those of `est`.
+
+    Parameters
+    ----------
+    est : Estimate
+    x : ndarray, shape (size,)
+        On the unconstrained scale.
+    """
+    objective = est._objective
+    with np.errstate(all="ignore"):
+        run = Run("profile", x, objective.value(x), maximize(objective, x))
+        diagnosis, reached = _judge(objective, [run])
+        found = _assemble(est.model, est.roles, objective, [run], reached, diagnosis)
+    earlier = est.starts.assign(optimum=est.starts["optimum"] + 1)
+    starts = pd.concat([earlier, found.starts], ignore_index=True).rename_axis("start")
+    return replace(found, starts=starts)
 
 
 def _refuse_centered(model: Any) -> None:

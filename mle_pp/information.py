@@ -21,12 +21,17 @@ class Scales:
         ∂(constrained)/∂x and ∂(derived)/∂x.
     withheld, withheld_derived : ndarray of bool
         Scalars whose standard error has no meaning.
+    null, drift, lost : ndarray, shape (size, k)
+        The directions that make it so, as in `Diagnosis`.
     """
 
     jacobian: np.ndarray
     derived_jacobian: np.ndarray
     withheld: np.ndarray
     withheld_derived: np.ndarray
+    null: np.ndarray
+    drift: np.ndarray
+    lost: np.ndarray
 
 
 def covariance(information: np.ndarray, basis: np.ndarray) -> np.ndarray:
@@ -71,7 +76,8 @@ def scales_at(
         return slides(jacobian, null) | pinned | (travel(function, x, lost) > 0)
 
     jacobian, derived = parameters.jacobian(x), parameters.derived_jacobian(x)
-    return Scales(jacobian, derived, withheld(parameters.constrained, jacobian), withheld(parameters.derived, derived))
+    direct = withheld(parameters.constrained, jacobian)
+    return Scales(jacobian, derived, direct, withheld(parameters.derived, derived), null, drift, lost)
 
 
 def slides(jacobian: np.ndarray, directions: np.ndarray) -> np.ndarray:

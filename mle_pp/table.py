@@ -14,7 +14,7 @@ from arviz_base import dataset_to_dataframe
 from arviz_stats.summary import SummaryDataFrame
 
 from mle_pp.conventions import bounds, one_of, probability, select
-from mle_pp.intervals import wald
+from mle_pp.intervals import wald_intervals
 from mle_pp.verdict import Status
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def summary(
     prob = probability(ci_prob)
     values = est.params.merge(est.derived)
     names = select(values, var_names, filter_vars)
-    interval = wald(est, prob, kind)
+    interval = wald_intervals(est, prob, kind)
     columns = {
         est.kind: values[names],
         "se": est.stderr(kind)[names],
