@@ -8,6 +8,7 @@ from mle_pp.find import find_MAP, find_MLE
 from mle_pp.estimate import Estimate
 from mle_pp.check import check_gradient
 from mle_pp.intervals import interval
+from mle_pp.hypothesis import TestResult, lr_test, score_test, wald_test
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
 from mle_pp.plots import plot_dist, plot_forest, plot_starts
@@ -21,6 +22,7 @@ __all__ = [
     "RoleKind",
     "Roles",
     "Status",
+    "TestResult",
     "Verdict",
     "VerdictWarning",
     "check_gradient",
@@ -30,8 +32,11 @@ __all__ = [
     "flatten",
     "from_datatree",
     "interval",
+    "lr_test",
     "plot_dist",
     "plot_forest",
     "plot_starts",
     "roles",
+    "score_test",
+    "wald_test",
 ]
