@@ -11,6 +11,7 @@ from mle_pp.intervals import interval
 from mle_pp.intervals.profiles import Profile, Profiles, SideStatus, profile
 from mle_pp.intervals.regions import Region, region
 from mle_pp.resample import bootstrap, jackknife
+from mle_pp.hypothesis import TestResult, lr_test, score_test, wald_test
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
 from mle_pp.plots import plot_dist, plot_forest, plot_starts
@@ -29,6 +30,7 @@ __all__ = [
     "Roles",
     "SideStatus",
     "Status",
+    "TestResult",
     "Verdict",
     "VerdictWarning",
     "bootstrap",
@@ -40,10 +42,13 @@ __all__ = [
     "from_datatree",
     "interval",
     "jackknife",
+    "lr_test",
     "plot_dist",
     "plot_forest",
     "plot_starts",
     "profile",
     "region",
     "roles",
+    "score_test",
+    "wald_test",
 ]

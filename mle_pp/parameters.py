@@ -310,6 +310,27 @@ class Parameters:
             values = backends.build([], backends.simplify(constant))()
         return [float(v) for value in values for v in np.unique(value) if np.isfinite(v)]
 
+    def forward(self, name: str, value: Any, x: np.ndarray) -> np.ndarray:
+        """A variable's constrained value on the scale of the vector: infinite on the edge of its support, NaN outside.
+
+        Parameters
+        ----------
+        name : str
+            Of an estimated variable.
+        value : array_like
+            In the shape of the variable.
+        x : ndarray, shape (size,)
+            The point at which bounds that depend on other variables are taken.
+        """
+        transform = self.transforms[name]
+        if transform is None:
+            return np.asarray(value, dtype=float)
+        free = next(free for free in self._estimated if free.name == name)
+        with backends.without_c_compiler():
+            graph = transform.forward(_like(pt.constant(np.asarray(value)), free.rv), *self._transform_inputs(free))
+            function = backends.build([self.x], self.replace([backends.as_tensor(graph)]))
+        return function(x)[0]
+
     def constrained(self, x: np.ndarray) -> np.ndarray:
         """Constrained values of the estimated variables, flat in the order of `layout`."""
         return self._constrained_function(x)[0]

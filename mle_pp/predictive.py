@@ -79,17 +79,17 @@ def simulator(objective: ModelObjective, data: Mapping[Variable, Variable] | Non
         inputs = [generator.type() for generator in generators]
         graphs = graph_replace(graphs, dict(zip(generators, inputs, strict=True)), strict=False)
         function = backends.build([objective.parameters.x, *inputs], graphs)
-    names = [rv.name for rv in observed]
+    drawn = [rv.name for rv in observed]
 
     def draw(rng: np.random.Generator, x: np.ndarray) -> dict[str, np.ndarray]:
         try:
             arrays = function(x, *rng.spawn(len(inputs)))
         except NotImplementedError as error:
             raise ModelError(
-                f"{_without_draws(objective) or ', '.join(names)} cannot be drawn: its distribution has a density "
+                f"{_without_draws(objective) or ', '.join(drawn)} cannot be drawn: its distribution has a density "
                 f"only. Give pm.CustomDist the argument dist= or random=."
             ) from error
-        return dict(zip(names, arrays, strict=True))
+        return dict(zip(drawn, arrays, strict=True))
 
     return draw
 

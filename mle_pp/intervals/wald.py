@@ -160,3 +160,50 @@ def _replace_elementwise(est: Estimate, params: np.ndarray, errors: np.ndarray, 
             moved = x.copy()
             moved[coordinates] += quantile * np.where(known, step, 0.0)
             row[piece] = np.where(known, parameters.constrained(moved)[piece], np.nan)
+
+
+def standing(est: Estimate, label: str, value: float, error: float) -> float:
+    """How many standard errors the estimate of a labelled scalar lies above `value`, on the scale of its link.
+
+    The inverse of `wald_quantiles`: an interval that reaches this many standard errors down ends at `value`.
+
+    Parameters
+    ----------
+    est : Estimate
+    label : str
+        Of a parameter or `Deterministic`.
+    value : float
+        On the constrained scale.
+    error : float
+        The standard error on the constrained scale.
+
+    Returns
+    -------
+    float
+        NaN or infinite where `value` is outside the support or on its edge.
+    """
+    is_parameter = label in est._layout.labels
+    layout, dataset = (est._layout, est.params) if is_parameter else (est._derived_layout, est.derived)
+    place = layout.labels.index(label)
+    estimate = float(layout.vector(dataset)[place])
+    name = layout.owners()[place]
+    parameters, x = est._objective.parameters, est._optimum.x
+    transform = parameters.transforms[name] if is_parameter else None
+    with np.errstate(all="ignore"):
+        if transform is not None and transform.ndim_supp == 0:
+            values = layout.vector(dataset)
+            values[place] = value
+            own = layout.slices()[name]
+            shape = next(entry.shape for entry in layout if entry.name == name)
+            inner = parameters.unconstrained.entries[layout.names.index(name)].name
+            coordinate = parameters.unconstrained.slices()[inner].start + place - own.start
+            there = parameters.forward(name, values[own].reshape(shape), x).ravel()[place - own.start]
+            return float((x[coordinate] - there) * est._scales.jacobian[place, coordinate] / error)
+        link = (_links(est) if is_parameter else _derived_links(est))[place]
+        if link == "log":
+            return float(np.log(estimate / value) * estimate / error)
+        if link == "logit":
+            return float((logit(estimate) - logit(value)) * estimate * (1 - estimate) / error)
+        if link == "atanh":
+            return float((np.arctanh(estimate) - np.arctanh(value)) * (1 - estimate**2) / error)
+        return float((estimate - value) / error)
