@@ -8,6 +8,7 @@ from mle_pp.find import find_MAP, find_MLE
 from mle_pp.estimate import Estimate
 from mle_pp.check import check_gradient
 from mle_pp.intervals import interval
+from mle_pp.criteria import InformationMatrixTest, information_matrix_test, rank, tic
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
 from mle_pp.plots import plot_dist, plot_forest, plot_starts
@@ -16,6 +17,7 @@ __all__ = [
     "Estimate",
     "EstimationError",
     "Finding",
+    "InformationMatrixTest",
     "ModelError",
     "Role",
     "RoleKind",
@@ -29,9 +31,12 @@ __all__ = [
     "find_MLE",
     "flatten",
     "from_datatree",
+    "information_matrix_test",
     "interval",
     "plot_dist",
     "plot_forest",
     "plot_starts",
+    "rank",
     "roles",
+    "tic",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -77,10 +77,10 @@ def interval(
     return found[select(found, var_names)]
 
 
-def wald(est: Estimate, ci_prob: float, kind: str = "hessian") -> xr.Dataset:
+def wald(est: Estimate, ci_prob: float, kind: str = "hessian", groups: Any = None) -> xr.Dataset:
     """Wald intervals of all scalars, from a covariance of this kind."""
     z = -ndtri((1 - ci_prob) / 2)
-    return as_dataset(est, *wald_quantiles(est, np.array([-z, z]), kind), "ci_bound", ["lower", "upper"])
+    return as_dataset(est, *wald_quantiles(est, np.array([-z, z]), kind, groups), "ci_bound", ["lower", "upper"])
 
 
 def as_dataset(est: Estimate, params: np.ndarray, derived: np.ndarray, dim: str, coord: Sequence) -> xr.Dataset:
