@@ -12,6 +12,7 @@ from mle_pp.intervals.profiles import Profile, Profiles, SideStatus, profile
 from mle_pp.intervals.regions import Region, region
 from mle_pp.resample import bootstrap, jackknife
 from mle_pp.hypothesis import TestResult, lr_test, score_test, wald_test
+from mle_pp.criteria import InformationMatrixTest, information_matrix_test, rank, tic
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
 from mle_pp.plots import plot_dist, plot_forest, plot_starts
@@ -20,6 +21,7 @@ __all__ = [
     "Estimate",
     "EstimationError",
     "Finding",
+    "InformationMatrixTest",
     "ModelError",
     "Profile",
     "ProfileWarning",
@@ -40,6 +42,7 @@ __all__ = [
     "find_MLE",
     "flatten",
     "from_datatree",
+    "information_matrix_test",
     "interval",
     "jackknife",
     "lr_test",
@@ -47,8 +50,10 @@ __all__ = [
     "plot_forest",
     "plot_starts",
     "profile",
+    "rank",
     "region",
     "roles",
     "score_test",
+    "tic",
     "wald_test",
 ]

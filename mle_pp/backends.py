@@ -23,7 +23,7 @@ from pytensor.compile.rewriting import inline_ofg_node
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import HasInnerGraph
-from pytensor.graph.rewriting.basic import SequentialGraphRewriter, dfs_rewriter, node_rewriter
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import toposort
 from pytensor.scalar.basic import Cast, Clip, Second
@@ -56,8 +56,8 @@ def _vectorize(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
 
 
 # `merge` joins equal sub-expressions, which reverse-mode derivatives are full of, and costs next to nothing.
-_MERGE = pytensor.compile.mode.optdb.query(RewriteDatabaseQuery(include=["merge"]))
-_INTERPRETED = Mode(linker="py", optimizer=SequentialGraphRewriter(_MERGE, dfs_rewriter(_vectorize)))
+_LAST = 100.0
+_INTERPRETED = Mode(linker="py", optimizer="merge").register((dfs_rewriter(_vectorize), _LAST))
 
 # What the log-likelihood itself needs: first xtensor operations lowered and inner graphs opened, then log(sum(exp)) and
 # the like made stable, and PyMC's parameter checks turned into -inf. The two canonizers build sums and products of many

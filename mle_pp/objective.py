@@ -114,27 +114,25 @@ class ModelObjective:
         likelihood = [*model.observed_RVs, *(model.potentials if roles.potentials == "likelihood" else ())]
         penalized = [model[name] for name in roles.names(RoleKind.PENALIZED)]
         with backends.without_c_compiler():
-            terms, priors = log_densities(model, likelihood), log_densities(model, penalized)
-            terms = [precise(model, rv, term) for rv, term in zip(likelihood, terms, strict=True)]
+            terms, priors = likelihood_terms(model, likelihood), log_densities(model, penalized)
             self.snapshot = _copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
             self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot)
             dims = [model.named_vars_to_dims.get(variable.name) for variable in (*likelihood, *penalized)]
             replaced = self.parameters.replace([*terms, *priors])
-            graphs = backends.simplify([_in_order(g, d) for g, d in zip(replaced, dims, strict=True)])
+            graphs = backends.simplify([in_dims_order(g, d) for g, d in zip(replaced, dims, strict=True)])
         self.data = {**observed_data(model), **constant_data(model)}
         self.names = [variable.name for variable in likelihood]
-        pointwise = backends.build([self.parameters.x], graphs[: len(terms)])
-        shapes = self._shapes(pointwise)
+        self._pointwise = backends.build([self.parameters.x], graphs[: len(terms)])
+        shapes = self._check_start()
         self.axes = _rows(model, likelihood, shapes)
         sizes = [np.prod(shape, dtype=int) for shape in (*shapes, *map(np.shape, observed_data(model).values()))]
         self.backend = backends.resolve(backend, work=float(sum(sizes[len(shapes) :])) * (1 + self.size))
-        self._functions = _Functions(
+        self._functions = Functions(
             model,
             self.parameters,
             dict(zip(self.names, graphs[: len(terms)], strict=True)),
             graphs[len(terms) :],
             self.axes,
-            pointwise,
             self.backend,
             int(max(sizes)),
         )
@@ -279,7 +277,7 @@ class ModelObjective:
     def loglik(self, x: np.ndarray) -> float:
         """The log-likelihood alone, without any prior."""
         if self.weights is None:
-            return float(sum(np.sum(term) for term in self._functions.pointwise(x)))
+            return float(sum(np.sum(term) for term in self._pointwise(x)))
         used = self.weights > 0
         return float(self.weights[used] @ self.row_values(x)[used])
 
@@ -288,12 +286,12 @@ class ModelObjective:
 
         Axis 0 is the row axis, a term without axes is one block.
         """
-        return dict(zip(self.names, self._functions.pointwise(x), strict=True))
+        return dict(zip(self.names, self._pointwise(x), strict=True))
 
-    def _shapes(self, pointwise: Any) -> list[tuple[int, ...]]:
-        """Evaluate once, so that shapes that disagree are found here and told in the user's names."""
+    def _check_start(self) -> list[tuple[int, ...]]:
+        """Shapes of the terms; evaluated once, so that data that disagree are told in the user's names."""
         try:
-            return [np.shape(term) for term in pointwise(self.parameters.initial)]
+            return [np.shape(term) for term in self._pointwise(self.parameters.initial)]
         except Exception as error:
             names = ", ".join(self.names)
             shapes = ", ".join(
@@ -306,8 +304,11 @@ class ModelObjective:
             ) from error
 
 
-class _Functions:
-    """The functions of a log-likelihood, shared by all weightings of it; each is built when it is needed."""
+class Functions:
+    """The functions of a log-likelihood, shared by all weightings of it; each is built when it is needed.
+
+    Those that take data as inputs, where they do, take them last.
+    """
 
     def __init__(
         self,
@@ -316,20 +317,20 @@ class _Functions:
         terms: Mapping[str, Variable],
         priors: Sequence[Variable],
         rows: Rows,
-        pointwise: Callable[..., list[np.ndarray]],
         backend: str,
         largest: int,
+        data: Sequence[Variable] = (),
     ) -> None:
         self._model, self._parameters = model, parameters
+        self._data = list(data)
         self._terms, self._priors, self._rows = terms, priors, rows
         self._backend, self._largest = backend, largest
-        self.pointwise = pointwise
 
     @cached_property
     def plain(self) -> Smooth:
         """Every row counted once."""
         cost = _total([*self._terms.values(), *self._priors])
-        return Smooth(cost, self._parameters.x, self._backend, self._largest)
+        return Smooth(cost, self._parameters.x, self._backend, self._largest, self._data)
 
     @cached_property
     def weighted(self) -> Smooth:
@@ -339,7 +340,7 @@ class _Functions:
         for part, where in zip(self._row_graphs, self._rows.slices(), strict=True):
             # Not zero times -inf, which is NaN
             total = total + pt.sum(weights[where] * pt.switch(weights[where] > 0, part, 0.0))
-        return Smooth(total, self._parameters.x, self._backend, self._largest, [weights])
+        return Smooth(total, self._parameters.x, self._backend, self._largest, [weights, *self._data])
 
     @cached_property
     def _row_graphs(self) -> list[Variable]:
@@ -426,6 +427,12 @@ def log_densities(model: pm.Model, variables: Sequence[Variable]) -> list[Variab
     return [terms[variable] for variable in variables]
 
 
+def likelihood_terms(model: pm.Model, likelihood: Sequence[Variable]) -> list[Variable]:
+    """The log-densities of observed variables and potentials, in forms that keep their precision."""
+    terms = log_densities(model, likelihood)
+    return [precise(model, rv, term) for rv, term in zip(likelihood, terms, strict=True)]
+
+
 def observed_data(model: pm.Model) -> dict[str, np.ndarray]:
     """The observed variables' values."""
     values = [backends.as_tensor(model.rvs_to_values[rv]) for rv in model.observed_RVs]
@@ -469,7 +476,7 @@ def _observations(variable: Variable, values: np.ndarray | None) -> int:
     return 1 if type(variable.owner.op).__name__ in _VECTORS else len(values)
 
 
-def _in_order(term: Variable, dims: Sequence[str | None] | None) -> TensorVariable:
+def in_dims_order(term: Variable, dims: Sequence[str | None] | None) -> TensorVariable:
     """A term as a plain tensor, with its axes in the order of the variable's dims."""
     if isinstance(term.type, XTensorType) and dims:
         order = [dim for dim in dims if dim in term.type.dims]

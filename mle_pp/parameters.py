@@ -327,7 +327,7 @@ class Parameters:
             return np.asarray(value, dtype=float)
         free = next(free for free in self._estimated if free.name == name)
         with backends.without_c_compiler():
-            graph = transform.forward(_like(pt.constant(np.asarray(value)), free.rv), *self._transform_inputs(free))
+            graph = transform.forward(like(pt.constant(np.asarray(value)), free.rv), *self._transform_inputs(free))
             function = backends.build([self.x], self.replace([backends.as_tensor(graph)]))
         return function(x)[0]
 

@@ -36,6 +36,7 @@ def summary(
     filter_vars: str | None = None,
     *,
     kind: str = "hessian",
+    groups: Any = None,
     ci_prob: float | None = None,
     fmt: str = "wide",
     round_to: int | str | None = "auto",
@@ -45,10 +46,10 @@ def summary(
     prob = probability(ci_prob)
     values = est.params.merge(est.derived)
     names = select(values, var_names, filter_vars)
-    interval = wald_intervals(est, prob, kind)
+    interval = wald_intervals(est, prob, kind, groups)
     columns = {
         est.kind: values[names],
-        "se": est.stderr(kind)[names],
+        "se": est.stderr(kind, groups)[names],
         bounds("wald", prob)[0]: interval.sel(ci_bound="lower", drop=True)[names],
         bounds("wald", prob)[1]: interval.sel(ci_bound="upper", drop=True)[names],
     }

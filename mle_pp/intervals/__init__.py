@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -97,10 +97,10 @@ def interval(
     return found[select(found, var_names)]
 
 
-def wald_intervals(est: Estimate, ci_prob: float, kind: str = "hessian") -> xr.Dataset:
+def wald_intervals(est: Estimate, ci_prob: float, kind: str = "hessian", groups: Any = None) -> xr.Dataset:
     """Wald intervals of all scalars, from a covariance of this kind."""
     z = -ndtri((1 - ci_prob) / 2)
-    return as_dataset(est, *wald_quantiles(est, np.array([-z, z]), kind), "ci_bound", ["lower", "upper"])
+    return as_dataset(est, *wald_quantiles(est, np.array([-z, z]), kind, groups), "ci_bound", ["lower", "upper"])
 
 
 def _symmetric(values: xr.Dataset, errors: xr.Dataset, ci_prob: float) -> xr.Dataset:

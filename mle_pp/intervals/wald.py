@@ -8,7 +8,7 @@ the support.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit, logit
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from mle_pp.layout import Entry
 
 
-def wald_quantiles(est: Estimate, z: np.ndarray, kind: str = "hessian") -> tuple[np.ndarray, np.ndarray]:
+def wald_quantiles(
+    est: Estimate, z: np.ndarray, kind: str = "hessian", groups: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Where each scalar lies `z` standard errors from its estimate, on the scale of its link.
 
     Parameters
@@ -26,7 +28,7 @@ def wald_quantiles(est: Estimate, z: np.ndarray, kind: str = "hessian") -> tuple
     est : Estimate
     z : array, shape (k,)
         Standard normal quantiles.
-    kind : str
+    kind, groups
         The covariance, as for `Estimate.cov`.
 
     Returns
@@ -34,7 +36,7 @@ def wald_quantiles(est: Estimate, z: np.ndarray, kind: str = "hessian") -> tuple
     params, derived : ndarray, shape (k, number of scalars)
         On the constrained scale, in the order of the layouts; NaN where there is no standard error.
     """
-    errors = est.stderr(kind)
+    errors = est.stderr(kind, groups)
     values = est._layout.vector(est.params)
     params = _at_links(values, est._layout.vector(errors), _links(est), z)
     _replace_elementwise(est, params, est._layout.vector(errors), z)
