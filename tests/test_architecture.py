@@ -61,8 +61,9 @@ SIBLINGS = {
     "compare": {"datatree", "table"},
     "plots": {"datatree", "compare"},
 }
-# ... or from these higher ones, inside a function: the methods of Estimate that only pass on to a later file.
+# ... or from these higher ones, inside a function: calls that only pass on to a later file.
 LATE = {
+    "intervals": {"resample"},
     "estimate": {"criteria", "table", "datatree"},
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from mle_pp.intervals.wald import wald_quantiles
 
 if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
+    from mle_pp.resample import Bootstrap
 
-KINDS = ("wald", "profile")
+KINDS = ("wald", "profile", "bootstrap")
 SCALES = ("unconstrained", "natural")
 
 
@@ -29,6 +30,7 @@ def interval(
     kind: str = "wald",
     ci_prob: float | None = None,
     scale: str = "unconstrained",
+    bootstrap: Bootstrap | Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Confidence intervals of parameters and `Deterministic`s.
 
@@ -37,14 +39,17 @@ def interval(
     est : Estimate
     var_names : str or list of str, optional
         Default: all parameters and, for Wald intervals, `Deterministic`s. A name with ``~`` in front is left out.
-    kind : {"wald", "profile"}
+    kind : {"wald", "profile", "bootstrap"}
         "wald": the normal approximation (Wald 1943), on a scale where it is a good one. "profile": where the profile
-        likelihood falls to the χ² cutoff, see `profile`, which tells more, and also takes expressions.
+        likelihood falls to the χ² cutoff, see `profile`, which tells more, and also takes expressions. "bootstrap":
+        quantiles of refits, see `mle_pp.bootstrap`, whose result has other bootstrap intervals, too.
     ci_prob : float, optional
         Default: ArviZ's ``rcParams["stats.ci_prob"]``, so that estimate and posterior show the same probability.
     scale : {"unconstrained", "natural"}
         Of Wald intervals: see Notes, or the user's own scale, symmetric about the estimate, on which an interval can
         reach beyond the support. Profile intervals are the same on every scale.
+    bootstrap : Bootstrap or mapping, optional
+        For "bootstrap": a result of `mle_pp.bootstrap`, or the arguments to call it with.
 
     Returns
     -------
@@ -90,11 +95,26 @@ def interval(
     one_of("scale", scale, SCALES)
     prob = probability(ci_prob)
     values = est.params.merge(est.derived)
+    if kind == "bootstrap":
+        return _percentiles(est, bootstrap, var_names, prob)
+    if bootstrap is not None:
+        raise ValueError(f'bootstrap= is for kind="bootstrap", not kind={kind!r}.')
     if kind == "profile":
         names = select(est.params if var_names is None else values, var_names)
         return _profile_intervals(est, names, prob)
     found = wald_intervals(est, prob) if scale == "unconstrained" else _symmetric(values, est.stderr(), prob)
     return found[select(found, var_names)]
+
+
+def _percentiles(
+    est: Estimate, given: Bootstrap | Mapping[str, Any] | None, var_names: str | Sequence[str] | None, prob: float
+) -> xr.Dataset:
+    from mle_pp.resample import Bootstrap, bootstrap
+
+    made = given if isinstance(given, Bootstrap) else bootstrap(est, **dict(given or {}))
+    if made.estimate is not est:
+        raise ValueError("bootstrap= is of another estimate.")
+    return made.interval(var_names, ci_prob=prob)
 
 
 def wald_intervals(est: Estimate, ci_prob: float, kind: str = "hessian", groups: Any = None) -> xr.Dataset:

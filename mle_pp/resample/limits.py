@@ -11,7 +11,7 @@ from mle_pp.estimate import Estimate
 from mle_pp.intervals.wald import from_links, to_links
 
 if TYPE_CHECKING:
-    from mle_pp.resample.bootstrap import Jackknife
+    from mle_pp.resample.replicates import Jackknife
 
 INTERVALS = ("percentile", "basic", "bca")
 

@@ -95,6 +95,7 @@ class Refitter:
         self.units = est._objective.units
         self.start = est._optimum.x
         self.reference = -est._optimum.hessian
+        self._is_regular = est.verdict.ok
 
     def restart(self, start: np.ndarray, reference: np.ndarray) -> None:
         """Begin at this point, where the information is this matrix."""
@@ -105,7 +106,7 @@ class Refitter:
         """Without the functions, which are built again where they are needed."""
         smooth = self.smooth
         fresh = Smooth(smooth.cost, smooth.x, smooth.backend, smooth.rows, smooth.inputs)
-        kept = ("parameters", "units", "start", "reference")
+        kept = ("parameters", "units", "start", "reference", "_is_regular")
         return {"smooth": fresh, **{name: self.__dict__[name] for name in kept}}
 
     _checked = False
@@ -157,7 +158,7 @@ class Refitter:
     @cached_property
     def _information(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The scale of the estimate's information, and its inverse Cholesky factor; None if it is not regular."""
-        if self.size == 0 or not np.all(np.isfinite(self.reference)):
+        if not self._is_regular or self.size == 0:
             return None
         scale = curvature_scale(self.reference, np.zeros(self.size))
         try:
@@ -228,8 +229,10 @@ class Refitter:
     def fit_one(self, inputs: Sequence[np.ndarray]) -> Refit:
         """The trust region from the estimate, then from the model's initial point where that fails, and a diagnosis."""
         objective = Replicate(self, inputs)
-        diagnosis = diagnose(objective, self.parameters, newton(objective, self.start))
-        if diagnosis.verdict.status.is_failure:
+        # Out at a limit the likelihood is level all around, and tells nothing
+        first = newton(objective, self.start) if self._is_regular else maximize(objective, self.parameters.default)
+        diagnosis = diagnose(objective, self.parameters, first)
+        if diagnosis.verdict.status.is_failure and self._is_regular:
             again = diagnose(objective, self.parameters, maximize(objective, self.parameters.default))
             diagnosis = diagnosis if again.verdict.status.is_failure else again
         return self._judged(diagnosis)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -291,6 +292,8 @@ def bootstrap(
         return _stacked([draw(schemes.generator(seed, k), x) for k in replicates])
 
     refits = _refits(refitter, int(n), inputs, executor, path, header, label, progressbar)
+    if est.verdict.ok:
+        _tell(refits)
     return Bootstrap(est, kind, *_tables(est, refits), seed, np.array([r.x for r in refits]), groups, executor)
 
 
@@ -427,6 +430,18 @@ def _refuse(est: Estimate) -> None:
         warnings.warn(
             f"{status}: the bootstrap does not find the distribution of scalars that are at a limit or not "
             f"identified, nor that of scalars that depend on them (Andrews 2000).",
+            VerdictWarning,
+            stacklevel=3,
+        )
+
+
+def _tell(refits: Sequence[Refit]) -> None:
+    """Warn of refits that are no regular maxima, though the estimate is one."""
+    special = Counter(str(refit.status) for refit in refits if refit.status is not Status.CONVERGED)
+    if special:
+        warnings.warn(
+            f"{special.total()} of {len(refits)} refits are no regular maxima: "
+            f"{', '.join(f'{count} {status}' for status, count in special.most_common())}. See .status.",
             VerdictWarning,
             stacklevel=3,
         )
