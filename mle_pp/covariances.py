@@ -89,7 +89,8 @@ def _from_scores(est: Estimate, name: str, groups: Any) -> Covariance:
                 'cov("hessian") or cov("sandwich").'
             )
         found = covariance(scores.T @ (weights[:, None] * scores), basis)
-        if len(scores) < basis.shape[1] or not np.all(np.isfinite(found)):
+        # The scores sum to zero
+        if len(scores) <= basis.shape[1] or not np.all(np.isfinite(found)):
             raise ValueError(
                 f'cov("opg"): the outer product of the scores of {len(scores)} rows is singular for {basis.shape[1]} '
                 f"parameters."

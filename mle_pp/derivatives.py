@@ -210,36 +210,47 @@ def _number(value: np.ndarray) -> float:
 
 
 class Jacobian:
-    """The derivative of a vector graph with respect to `x`: one row an output, in forward mode."""
+    """The derivative of a vector graph with respect to `x`: one row an output, in forward mode.
 
-    def __init__(self, output: Variable, x: TensorVariable) -> None:
+    Parameters
+    ----------
+    output, x : Variable
+    inputs : sequence of Variable
+        What else the graph reads: the arrays that a call takes after `x`.
+    """
+
+    def __init__(self, output: Variable, x: TensorVariable, inputs: Sequence[Variable] = ()) -> None:
         self._function: Callable[..., list[np.ndarray]] | None
         seed, seeds = pt.vector("seed", dtype="float64"), pt.matrix("seeds", dtype="float64")
         try:
             with backends.without_c_compiler():
-                tangent = pushforward(output, x, seed, disconnected_outputs="ignore", return_disconnected="zero")
-                matrix = vectorize_graph(tangent, {seed: seeds})
-                self._function = backends.build([x, seeds], [matrix])
+                matrix = vectorize_graph(tangent(output, x, seed), {seed: seeds})
+                self._function = backends.build([x, seeds, *inputs], [matrix])
         except _NO_DERIVATIVE:
             self._function = None
-        self._value = backends.build([x], [output])
+        self._value = backends.build([x, *inputs], [output])
         self._outputs = 0
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         """The derivative at `x`, shape (outputs, size)."""
         if self._function is not None:
             try:
-                return self._forward(self._function, x)
+                return self._forward(self._function, x, *inputs)
             except _NO_DERIVATIVE:
                 self._function = None
-        return central_differences(lambda z: self._value(z)[0], x)
+        return central_differences(lambda z: self._value(z, *inputs)[0], x)
 
-    def _forward(self, function: Callable[..., list[np.ndarray]], x: np.ndarray) -> np.ndarray:
+    def _forward(self, function: Callable[..., list[np.ndarray]], x: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         """A few columns at a time where there are many outputs, so that intermediate results do not fill the memory."""
-        self._outputs = self._outputs or self._value(x)[0].size
+        self._outputs = self._outputs or self._value(x, *inputs)[0].size
         at_once = max(1, int(_VECTORIZED_ELEMENTS / max(self._outputs, 1)))
         seeds = np.eye(x.size)
         if x.size <= at_once:
-            return _by_seed(function(x, seeds)[0], x.size).T
+            return _by_seed(function(x, seeds, *inputs)[0], x.size).T
         parts = [seeds[k : k + at_once] for k in range(0, x.size, at_once)]
-        return np.concatenate([_by_seed(function(x, part)[0], len(part)) for part in parts]).T
+        return np.concatenate([_by_seed(function(x, part, *inputs)[0], len(part)) for part in parts]).T
+
+
+def tangent(output: Variable, x: TensorVariable, direction: Variable) -> Variable:
+    """The derivative of a vector graph along a direction."""
+    return pushforward(output, x, direction, disconnected_outputs="ignore", return_disconnected="zero")

@@ -23,7 +23,7 @@ from pytensor.xtensor.type import XTensorType, xtensor_shared
 
 from mle_pp import backends
 from mle_pp.densities import precise
-from mle_pp.derivatives import Jacobian, Smooth
+from mle_pp.derivatives import Jacobian, Smooth, tangent
 from mle_pp.errors import ModelError
 from mle_pp.fisher import LOCATIONS, FisherInformation, families_missing
 from mle_pp.parameters import Parameters
@@ -214,6 +214,18 @@ class ModelObjective:
         self.axes.require("A score of each row")
         return self._functions.scores(x)
 
+    def row_hessians(self, x: np.ndarray) -> np.ndarray:
+        """Second derivatives of each row's log-likelihood at `x`, without its weight; shape (axes.size, size, size).
+
+        Raises
+        ------
+        ModelError
+            A term has no rows.
+        """
+        self.axes.require("The second derivatives of each row")
+        directions = np.eye(self.size)
+        return np.stack([self._functions.slopes_along(x, direction) for direction in directions], axis=1)
+
     def row_values(self, x: np.ndarray) -> np.ndarray:
         """Log-likelihood of each row at `x`, without its weight; shape (axes.size,)."""
         self.axes.require("A log-likelihood of each row")
@@ -361,6 +373,14 @@ class Functions:
     def scores(self) -> Jacobian:
         """Gradient of each row's log-likelihood."""
         return Jacobian(self._row_graph, self._parameters.x)
+
+    @cached_property
+    def slopes_along(self) -> Jacobian:
+        """Gradient of each row's derivative along a direction."""
+        direction = pt.vector("direction", dtype="float64")
+        with backends.without_c_compiler():
+            along = tangent(self._row_graph, self._parameters.x, direction)
+        return Jacobian(along, self._parameters.x, [direction])
 
     @cached_property
     def _row_graph(self) -> Variable:

@@ -48,7 +48,7 @@ def test_rank_against_statsmodels():
 @pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")
 def test_rank_refuses():
     good = mle.find_MLE(poisson(1))
-    with pytest.raises(ValueError, match="model_1.*y differs"):
+    with pytest.raises(ValueError, match=r"model_1.*y differs"):
         mle.rank([good, mle.find_MLE(poisson(1, COUNTS[::-1].copy()))])
     with pytest.raises(ValueError, match="different data: y differs"):
         mle.rank({"all": good, "some": mle.find_MLE(poisson(1, COUNTS[:50]))})

@@ -94,12 +94,38 @@ def scalars_at_edge(small: Estimate, large: Estimate) -> int:
             "Parameters of the smaller model are at a limit themselves, where the law of the likelihood ratio is not "
             "known: simulate it, n_bootstrap=1000, say; or state boundary= if you know it."
         )
+    if small.verdict.status is Status.NOT_IDENTIFIED and large.verdict.status is not Status.NOT_IDENTIFIED:
+        raise ModelError(f"{_NO_MEANING.format('Some parameters')} {small.verdict}")
     held = small._objective.parameters.fixed
     extra = [label for label in large._layout.labels if label not in small._layout.labels]
     owner = dict(zip(large._layout.labels, large._layout.owners(), strict=True))
-    if all(owner[label] in held for label in extra):
-        return sum(_held_at_edge(large, name, held[name]) for name in dict.fromkeys(owner[label] for label in extra))
-    return _approached(small, large, extra)
+    names = list(dict.fromkeys(owner[label] for label in extra))
+    if not all(name in held for name in names):
+        return _approached(small, large, extra)
+    counts = {name: _held_at_edge(large, name, held[name]) for name in names}
+    others = [label for label in extra if not counts[owner[label]]]
+    if any(counts.values()) and others and _idle(small, large, others):
+        raise ModelError(_NO_MEANING.format(", ".join(others)))
+    return sum(counts.values())
+
+
+_NO_MEANING = (
+    "{} have no meaning under the null hypothesis, where the law of the likelihood ratio is not known (Davies 1987): "
+    "simulate it, n_bootstrap=1000, say."
+)
+
+
+def _idle(small: Estimate, large: Estimate, labels: Sequence[str]) -> bool:
+    """Whether these scalars have no effect under the null hypothesis, where others are on the edge."""
+    x = _image(small, large)
+    if x is None:
+        return True
+    x = np.clip(x, -_EDGE, _EDGE)
+    moved = x.copy()
+    moved[_coordinates(large, labels)] += 0.5
+    with np.errstate(all="ignore"):
+        here, there = large._objective.loglik(x), large._objective.loglik(moved)
+    return bool(abs(here - there) <= 1e-9 * max(1.0, abs(here)))
 
 
 def _held_at_edge(large: Estimate, name: str, value: Any) -> int:
@@ -125,7 +151,7 @@ def _approached(small: Estimate, large: Estimate, extra: Sequence[str]) -> int:
         return 0
     others = [k for k in coordinates if k not in bounded]
     x = _image(small, large)
-    if len(bounded) == 1 and x is not None and len(coordinates) == len(extra):
+    if len(bounded) == 1 and x is not None and np.all(np.isfinite(x)) and len(coordinates) == len(extra):
         at_null, at_estimate = x.copy(), x.copy()
         at_null[others] = 0.0
         at_estimate[coordinates] = large._optimum.x[coordinates]
@@ -134,10 +160,7 @@ def _approached(small: Estimate, large: Estimate, extra: Sequence[str]) -> int:
                 _becomes(small, large._objective, at_estimate, bounded[0], edge) for edge in (-_EDGE, _EDGE)
             )
             if unidentified:
-                raise ModelError(
-                    f"Of {', '.join(extra)}, some have no meaning under the null hypothesis, where the law of the "
-                    f"likelihood ratio is not known (Davies 1987): simulate it, n_bootstrap=1000, say."
-                )
+                raise ModelError(_NO_MEANING.format(f"Of {', '.join(extra)}, some"))
             return 1
         if not others:
             return 0
@@ -181,8 +204,10 @@ def _image(small: Estimate, large: Estimate) -> np.ndarray | None:
             parameters.unconstrained.slices().values(),
             strict=True,
         ):
-            x[inner] = np.ravel(parameters.forward(entry.name, vector[own].reshape(entry.shape), x))
-    return x if np.all(np.isfinite(x)) else None
+            # What small lacks may be at a limit, where it has no place on the vector's scale
+            if any(label in known for label in entry.labels):
+                x[inner] = np.ravel(parameters.forward(entry.name, vector[own].reshape(entry.shape), x))
+    return None if np.any(np.isnan(x)) else x
 
 
 def _becomes(small: Estimate, objective: ModelObjective, x: np.ndarray, coordinate: int, edge: float) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from mle_pp.checks import different
 from mle_pp.errors import ModelError
 from mle_pp.hypothesis.nesting import observed, scalars_at_edge
 from mle_pp.hypothesis.result import TestResult
+from mle_pp.linalg import complement
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Stop, maximize
 from mle_pp.predictive import retargeted, simulator
@@ -20,8 +20,10 @@ from mle_pp.verdict import Status
 if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
 
-# A likelihood ratio this far below zero is the optimizers' rounding; further below, something is wrong.
-_NEGATIVE = -1e-6
+# Likelihood ratios this close to zero are the optimizers' rounding; further below it, something is wrong.
+_ROUNDING = 1e-6
+# On the scale of a logarithm or logit: so far out that derivatives have vanished.
+_EXTREME = 12.0
 
 
 def lr_test(
@@ -89,25 +91,25 @@ def lr_test(
     df = large.n_params - small.n_params
     if df <= 0:
         raise ModelError(
-            f"small has {small.n_params} parameters and large {large.n_params}: the first model is to be the smaller "
+            f"small has {small.n_params} parameters, large {large.n_params}: the first model must be the smaller "
             f"one. Swap them, or check which variables are held."
         )
-    statistic = 2 * (large.loglik - small.loglik)
-    if statistic < _NEGATIVE:
+    statistic = 2 * (_supremum(large) - small.loglik)
+    if statistic < -_ROUNDING:
         raise ModelError(
             f"The larger model has the lower log-likelihood ({large.loglik:.8g}, {small.loglik:.8g}): it does not "
             f"contain the smaller one, or its maximum was not found; fit it again with more starts= or with initvals= "
             f"at the estimates of the smaller one."
         )
-    statistic = max(statistic, 0.0)
+    statistic = statistic if statistic > _ROUNDING else 0.0
     hypothesis = _nested_hypothesis(small, large)
     notes = _verdict_notes(small, large)
     if n_bootstrap:
         drawn = _simulated_ratios(small, large, n_bootstrap, np.random.default_rng(random_seed))
         if len(drawn) < n_bootstrap:
             notes.append(f"{n_bootstrap - len(drawn)} of the {n_bootstrap} simulated data sets could not be fitted.")
-        # Equal up to what maximization leaves open, so that the many zeros at an edge count as equal
-        pvalue = float((1 + np.sum(drawn >= statistic - 1e-7)) / (1 + len(drawn)))
+        # Equal up to rounding, so that the many zeros at an edge count as equal
+        pvalue = float((1 + np.sum(drawn >= statistic - _ROUNDING)) / (1 + len(drawn)))
         law = f"{len(drawn)} simulations"
         return TestResult("Likelihood-ratio test", hypothesis, statistic, df, pvalue, law, None, drawn, tuple(notes))
     count = scalars_at_edge(small, large) if boundary is None else _checked_boundary(boundary, df)
@@ -118,6 +120,17 @@ def lr_test(
         )
     pvalue, law = _asymptotic(statistic, df, count)
     return TestResult("Likelihood-ratio test", hypothesis, statistic, df, pvalue, law, notes=tuple(notes))
+
+
+def _supremum(est: Estimate) -> float:
+    """The log-likelihood; at a limit, which a search ends short of, the highest value found further along."""
+    if est.verdict.status not in (Status.AT_INFINITY, Status.BOUNDARY):
+        return est.loglik
+    directions = complement(est._basis).T
+    further = [est._optimum.x + step * direction for direction in directions for step in (-30, -15, -5, 5, 15, 30)]
+    with np.errstate(all="ignore"):
+        values = [est._objective.loglik(x) for x in further]
+    return max(value for value in [est.loglik, *values] if np.isfinite(value))
 
 
 def _asymptotic(statistic: float, df: int, at_edge: int) -> tuple[float, str]:
@@ -181,22 +194,32 @@ def _verdict_notes(small: Estimate, large: Estimate) -> list[str]:
 def _simulated_ratios(small: Estimate, large: Estimate, n: int, rng: np.random.Generator) -> np.ndarray:
     """Likelihood ratios of data simulated from `small`; those that could not be had are left out."""
     draw = simulator(small._objective)
-    fits = [(*retargeted(est._objective), est) for est in (small, large)]
+    null, observe_null = retargeted(small._objective)
+    full, observe_full = retargeted(large._objective)
     ratios = []
     with np.errstate(all="ignore"):
         for _ in range(n):
             data = draw(rng, small._optimum.x)
-            values = []
-            for objective, observe, est in fits:
-                observe(data)
-                values.append(_highest(objective, [est._optimum.x, objective.parameters.default]))
-            ratios.append(2 * (values[1] - values[0]))
+            observe_null(data)
+            observe_full(data)
+            lower = _highest(null, small._optimum.x)
+            ratios.append(2 * (_highest(full, large._optimum.x, lower) - lower))
     found = np.array(ratios)
     # Far below zero, the larger model's maximum was missed
     return np.maximum(found[np.isfinite(found) & (found > -1e-3)], 0.0)
 
 
-def _highest(objective: ModelObjective, starts: Sequence[np.ndarray]) -> float:
-    """The highest maximum reached from the starts; NaN where the likelihood has none."""
-    ends = [maximize(objective, start) for start in starts]
-    return max((end.value for end in ends if end.stop is not Stop.FAR), default=np.nan)
+def _highest(objective: ModelObjective, start: np.ndarray, floor: float = -np.inf) -> float:
+    """The maximum reached from `start`; where that is at an edge or below `floor`, the higher of it and of another.
+
+    NaN where the likelihood has no maximum. At an edge derivatives vanish, so that a search ends where it began.
+    """
+    values = []
+    for begin in (start, objective.parameters.default):
+        end = maximize(objective, begin)
+        if end.stop is not Stop.FAR:
+            values.append(end.value)
+        at_edge = np.any((objective.units > 0) & (np.abs(end.x) > _EXTREME))
+        if end.stop is Stop.SMALL_DECREMENT and end.value >= floor and not at_edge:
+            break
+    return max(values, default=np.nan)

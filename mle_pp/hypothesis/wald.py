@@ -15,6 +15,7 @@ from scipy.stats import chi2
 from mle_pp.errors import ModelError
 from mle_pp.hypothesis.result import TestResult
 from mle_pp.intervals.wald import standing
+from mle_pp.linalg import curvature_scale
 from mle_pp.quantities import masked, quantity
 
 if TYPE_CHECKING:
@@ -163,9 +164,11 @@ def _refuse_withheld(
     est: Estimate, text: str, labels: Sequence[str], slope: np.ndarray, covariance: np.ndarray
 ) -> None:
     """No test of what the verdict withholds; a function of several scalars may have a meaning where these have none."""
-    basis = est._basis
-    outside = slope - basis @ (np.linalg.pinv(basis) @ slope) if basis.size else slope
-    known = np.all(np.isfinite(covariance)) and np.abs(outside).max() <= 1e-5 * np.abs(slope).max()
+    # The data determine gᵀx if g is in the range of the information matrix H; then H Σ g = g
+    information = -est._optimum.hessian
+    outside = slope - information @ est.cov(scale="unconstrained").values @ slope
+    scale = curvature_scale(information, np.zeros(len(slope)))
+    known = np.all(np.isfinite(covariance)) and np.abs(outside / scale).max() <= 1e-5 * np.abs(slope / scale).max()
     withheld = [
         label
         for scales, layout in (

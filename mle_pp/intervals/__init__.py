@@ -12,7 +12,7 @@ from scipy.special import ndtri
 
 from mle_pp.conventions import one_of, probability, select
 from mle_pp.errors import ProfileWarning
-from mle_pp.intervals.profiles import SideStatus, improvement, profiles
+from mle_pp.intervals.profiles import SideStatus, improvement, profile_labels
 from mle_pp.intervals.wald import wald_quantiles
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _profile_intervals(est: Estimate, names: Sequence[str], ci_prob: float) -> x
     """Profile intervals in the shapes of the variables, with a warning where a side is special."""
     layouts = (est._layout, est._derived_layout)
     labels = [label for layout in layouts for entry in layout if entry.name in names for label in entry.labels]
-    found = profiles(est, labels, ci_prob, points=0)
+    found = profile_labels(est, labels, ci_prob, points=0)
     told = [improvement(est, found)] if found.is_improved else []
     for label, one in found.items():
         statuses = {"lower": one.lower_status, "upper": one.upper_status}

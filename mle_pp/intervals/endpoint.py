@@ -3,8 +3,8 @@
 At the end of an interval the likelihood has fallen to the cutoff, and its gradient is a multiple of the quantity's
 (Venzon and Moolgavkar 1988, Applied Statistics 37, 87-94). Each step stays on the line of points that are stationary
 according to the quadratic model, and goes to where that model meets the cutoff: from the maximum, to the end of the
-Wald interval. The Hessian is computed only where the one at hand, kept up to date by the symmetric rank-one formula
-(Nocedal and Wright, Numerical Optimization, 2nd ed., section 6.2), no longer predicts well.
+Wald interval. The Hessian is computed only where the one at hand, kept up to date by Powell's symmetric form of
+Broyden's formula (Dennis and Schnabel 1983, section 9.1), no longer predicts well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mle_pp.intervals.constrained import Scalar
-from mle_pp.linalg import definite_solver
+from mle_pp.linalg import curvature_scale, definite_solver
 from mle_pp.objective import Objective
 
 MAX_ITERATIONS = 30
@@ -107,17 +107,16 @@ def newton_endpoint(
     objective, goal = top.objective, top.point.value - drop
     enough = tolerance(drop, goal)
     point, error = start, np.inf
+    scale = curvature_scale(top.point.hessian, top.point.gradient)
     slope, bend = scalar.gradient(point.x), scalar.hessian(point.x)
     for _ in range(MAX_ITERATIONS):
-        solve = definite_solver(multiplier * bend - point.hessian, basis, slope)
-        if solve is None and point is not start:
+        plan = _plan(point, slope, multiplier * bend, basis, point.value - goal, side)
+        if plan is None and point is not start:
             point = replace(point, hessian=objective.hessian(point.x))
-            solve = definite_solver(multiplier * bend - point.hessian, basis, slope)
-        if solve is None:
+            plan = _plan(point, slope, multiplier * bend, basis, point.value - goal, side)
+        if plan is None:
             return None
-        step, multiplier = _step(point, slope, solve, multiplier * bend, point.value - goal, side)
-        if not np.all(np.isfinite(step)):
-            return None
+        step, multiplier, solve = plan
         value, gradient, step = _evaluate(objective, point, step, 2 * drop)
         if not np.isfinite(value):
             return None
@@ -129,7 +128,7 @@ def newton_endpoint(
         miss, decrement, fitted = _errors(gradient, slope, solve, value - goal)
         if miss <= enough and decrement <= enough:
             return Endpoint(x, scalar.value(x), value, fitted)
-        hessian = _rank_one(point.hessian, step, gradient - point.gradient)
+        hessian = _updated(point.hessian, step * scale, (gradient - point.gradient) / scale, scale)
         point = Point(x, value, gradient, hessian)
         if miss + decrement > _SLOW * error:
             point = replace(point, hessian=objective.hessian(x))
@@ -137,30 +136,29 @@ def newton_endpoint(
     return None
 
 
-def _step(
-    point: Point,
-    slope: np.ndarray,
-    solve: Callable[[np.ndarray], np.ndarray],
-    bent: np.ndarray,
-    gap: float,
-    side: int,
-) -> tuple[np.ndarray, float]:
-    """To where the quadratic model meets the cutoff, and the multiplier there.
+def _plan(
+    point: Point, slope: np.ndarray, bent: np.ndarray, basis: np.ndarray, gap: float, side: int
+) -> tuple[np.ndarray, float, Callable[[np.ndarray], np.ndarray]] | None:
+    """The step to where the quadratic model meets the cutoff, the multiplier there, and the solver of the model.
 
-    The candidates are u − t v; the model is quadratic in t, and of its two roots one lies on each side.
+    None where the model has no maximum along the surface, or does not fall. The candidates are u − t v; the model is
+    quadratic in t, and of its two roots one lies on each side.
     """
+    solve = definite_solver(bent - point.hessian, basis, slope)
+    if solve is None:
+        return None
     u, v = solve(point.gradient), solve(slope)
     second = 0.5 * v @ point.hessian @ v
     first = -point.gradient @ v - u @ point.hessian @ v
     zeroth = gap + point.gradient @ u + 0.5 * u @ point.hessian @ u
     if not second < 0:
-        return np.full_like(u, np.nan), np.nan
+        return None
     # Without a root, to where the model comes closest to the cutoff
     root = np.sqrt(max(first**2 - 4 * second * zeroth, 0.0))
     step = u - (first - side * root) / (-2 * second) * v
     # The multiplier that leaves no slope along the candidates: bent is the constraint's part of the matrix
     ahead = point.gradient + (point.hessian - bent) @ step
-    return step, float((ahead @ v) / (slope @ v))
+    return step, float((ahead @ v) / (slope @ v)), solve
 
 
 def _evaluate(
@@ -185,10 +183,10 @@ def _errors(
     return abs(gap), float(0.5 * rest @ solve(rest)), multiplier
 
 
-def _rank_one(hessian: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """The Hessian, corrected so that it explains the change of the gradient along the step."""
-    rest = change - hessian @ step
-    divisor = float(rest @ step)
-    if abs(divisor) <= 1e-8 * float(np.linalg.norm(rest) * np.linalg.norm(step)):
-        return hessian
-    return hessian + np.outer(rest, rest) / divisor
+def _updated(hessian: np.ndarray, step: np.ndarray, change: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The Hessian, changed as little as explains the change of the gradient along the step (both scaled)."""
+    outer = np.outer(scale, scale)
+    rest = change - (hessian / outer) @ step
+    unit = step / float(step @ step)
+    both = np.outer(rest, unit)
+    return hessian + outer * (both + both.T - float(rest @ step) * np.outer(unit, unit))

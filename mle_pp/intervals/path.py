@@ -147,7 +147,7 @@ def _root(top: Top, point: Endpoint) -> float:
 
 def _is_level(top: Top, points: list[Endpoint], drop: float) -> bool:
     """Whether two doublings of the distance in a row have cost next to nothing."""
-    if len(points) < 5:
+    if len(points) < 4:
         return False
     fallen = [top.point.value - point.value for point in points[-3:]]
     left = drop - fallen[-1]
@@ -217,20 +217,19 @@ def _curved(top: Top, point: Point, bend: np.ndarray) -> np.ndarray:
 
 
 def refined(top: Top, scalar: Scalar, points: list[Endpoint], count: int, drift: np.ndarray) -> list[Endpoint]:
-    """More points of the profile between these, where they are farthest apart in the signed root, until `count`."""
+    """At least `count` points of one side of the profile, about equally far apart in the signed root."""
     points = list(points)
-    blocked: set[float] = set()
-    while 1 < len(points) < count:
-        roots = np.array([_root(top, point) for point in points])
-        open_ = [point.psi not in blocked for point in points[:-1]]
-        gaps = np.where(open_, np.abs(np.diff(roots)), 0.0)
-        k = int(np.argmax(gaps))
-        if gaps[k] == 0:
-            break
-        a, b = points[k], points[k + 1]
-        middle = maximum_at(top, scalar, 0.5 * (a.psi + b.psi), 0.5 * (a.x + b.x), drift)
-        if middle is None:
-            blocked.add(a.psi)
+    roots = [_root(top, point) for point in points]
+    stride = (roots[-1] - roots[0]) / max(count - 1, 1)
+    for wanted in np.linspace(roots[0], roots[-1], count)[1:-1]:
+        k = next((k for k in range(1, len(roots)) if roots[k - 1] <= wanted <= roots[k]), None)
+        if k is None or min(wanted - roots[k - 1], roots[k] - wanted) < 0.1 * stride:
             continue
-        points.insert(k + 1, middle)
+        a, b = points[k - 1], points[k]
+        share = (wanted - roots[k - 1]) / (roots[k] - roots[k - 1])
+        psi, start = a.psi + share * (b.psi - a.psi), a.x + share * (b.x - a.x)
+        middle = _best_at(top, scalar, psi, [start, a.x, b.x], a, drift)
+        if middle is not None:
+            points.insert(k, middle)
+            roots.insert(k, _root(top, middle))
     return points

@@ -188,7 +188,7 @@ def profile(
     prob = probability(ci_prob)
     if not isinstance(points, int) or isinstance(points, bool) or points < 0:
         raise ValueError(f"points={points!r} is not a number of points.")
-    result = profiles(est, expanded(est, var_names), prob, points)
+    result = profile_labels(est, expanded(est, var_names), prob, points)
     failed = [f"{p.label}: {p.note}" for p in result.values() if SideStatus.FAILED in (p.lower_status, p.upper_status)]
     told = [improvement(est, result)] if result.is_improved else []
     if told or failed:
@@ -209,7 +209,7 @@ def expanded(est: Estimate, var_names: str | Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(label for name in given for label in elements.get(name, [name])))
 
 
-def profiles(est: Estimate, labels: Sequence[str], prob: float, points: int) -> Profiles:
+def profile_labels(est: Estimate, labels: Sequence[str], prob: float, points: int) -> Profiles:
     """Profiles from the estimate, or from a better one that is found on the way."""
     check_allowed(est, "profile")
     current = est
