@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytensor.tensor as pt
@@ -21,13 +22,13 @@ from mle_pp import backends
 from mle_pp.derivatives import Smooth, gradient
 from mle_pp.diagnose import Diagnosis, diagnose
 from mle_pp.estimate import Estimate
-from mle_pp.find import values_at
+from mle_pp.find import assemble, values_at
 from mle_pp.linalg import curvature_scale
-from mle_pp.optimize import maximize
+from mle_pp.optimize import Optimum, Run, Stop, maximize
 from mle_pp.optimize.newton import newton
 from mle_pp.parameters import like
 from mle_pp.predictive import exchangeable
-from mle_pp.verdict import Status
+from mle_pp.verdict import Status, Verdict
 
 _ITERATIONS = 20
 _DECREMENT = 1e-12
@@ -95,6 +96,8 @@ class Refitter:
         self.units = est._objective.units
         self.start = est._optimum.x
         self.reference = -est._optimum.hessian
+        self.roles = est.roles
+        self.rows = est.n_obs
         self._is_regular = est.verdict.ok
 
     def restart(self, start: np.ndarray, reference: np.ndarray) -> None:
@@ -106,7 +109,7 @@ class Refitter:
         """Without the functions, which are built again where they are needed."""
         smooth = self.smooth
         fresh = Smooth(smooth.cost, smooth.x, smooth.backend, smooth.rows, smooth.inputs)
-        kept = ("parameters", "units", "start", "reference", "_is_regular")
+        kept = ("parameters", "units", "start", "reference", "roles", "rows", "_is_regular")
         return {"smooth": fresh, **{name: self.__dict__[name] for name in kept}}
 
     _checked = False
@@ -227,15 +230,34 @@ class Refitter:
     # -- one, with all care ---------------------------------------------------------------------------------------
 
     def fit_one(self, inputs: Sequence[np.ndarray]) -> Refit:
+        """One refit, with all care."""
+        return self._judged(self.diagnosis(inputs))
+
+    def diagnosis(self, inputs: Sequence[np.ndarray]) -> Diagnosis:
         """The trust region from the estimate, then from the model's initial point where that fails, and a diagnosis."""
         objective = Replicate(self, inputs)
         # Out at a limit the likelihood is level all around, and tells nothing
         first = newton(objective, self.start) if self._is_regular else maximize(objective, self.parameters.default)
-        diagnosis = diagnose(objective, self.parameters, first)
-        if diagnosis.verdict.status.is_failure and self._is_regular:
+        found = diagnose(objective, self.parameters, first)
+        if found.verdict.status.is_failure and self._is_regular:
             again = diagnose(objective, self.parameters, maximize(objective, self.parameters.default))
-            diagnosis = diagnosis if again.verdict.status.is_failure else again
-        return self._judged(diagnosis)
+            found = found if again.verdict.status.is_failure else again
+        return found
+
+    def estimate(self, inputs: Sequence[np.ndarray], refit: Refit) -> Estimate:
+        """A refit as an estimate without a model: with covariances of the observed information, and with profiles."""
+        objective: Any = Replicate(self, inputs)
+        if refit.status is Status.CONVERGED:
+            value, gradient, hessian = objective.derivatives(refit.x)
+            optimum = Optimum(
+                refit.x, value, gradient, hessian, Stop.SMALL_DECREMENT, "newton", 0, 0, np.zeros_like(refit.x)
+            )
+            none = np.zeros((self.size, 0))
+            found = Diagnosis(Verdict(Status.CONVERGED), optimum, none, none, none, np.eye(self.size))
+        else:
+            found = self.diagnosis(inputs)
+        run = Run("the estimate", self.start, np.nan, found.optimum)
+        return assemble(None, self.roles, objective, [run], [0], found)
 
     def _judged(self, diagnosis: Diagnosis) -> Refit:
         optimum, status = diagnosis.optimum, diagnosis.verdict.status
@@ -257,13 +279,28 @@ class Refitter:
 
 
 class Replicate:
-    """One replicate of a `Refitter` as an `Objective`."""
+    """One replicate of a `Refitter` as an `Objective`, and as much of a `ModelObjective` as can be had without a model.
+
+    Attributes
+    ----------
+    parameters : Parameters
+    rows : int
+        Of data.
+    """
 
     has_information = False
+    names: tuple[str, ...] = ()
+    data: ClassVar[dict[str, np.ndarray]] = {}
+    model = SimpleNamespace(observed_RVs=())
 
     def __init__(self, refitter: Refitter, inputs: Sequence[np.ndarray]) -> None:
         self._smooth, self._inputs = refitter.smooth, list(inputs)
         self.units, self.size = refitter.units, refitter.size
+        self.parameters, self.rows = refitter.parameters, refitter.rows
+
+    def loglik(self, x: np.ndarray) -> float:
+        """The function at `x`."""
+        return self.value(x)
 
     def value(self, x: np.ndarray) -> float:
         """The function at `x`."""
