@@ -162,7 +162,7 @@ class Workers(ThreadPoolExecutor):
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
         path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
         process = subprocess.Popen(
-            [sys.executable, "-m", "mle_pp.resample.worker"],
+            [sys.executable, "-c", "from mle_pp.resample.worker import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **threads, **path},

@@ -30,10 +30,12 @@ from mle_pp.parameters import like
 from mle_pp.predictive import exchangeable
 from mle_pp.verdict import Status, Verdict
 
-_ITERATIONS = 20
+_ITERATIONS = 30
 _DECREMENT = 1e-12
 # Of the estimate's information along any direction: a refit with less is looked at closely
 _LEAST_INFORMATION = 1e-3
+_LEAST_CURVATURE = 0.05
+_SMALLEST_SHARE = 1e-3
 # Numbers that one evaluation goes through: more replicates at once gain nothing, and leave the processor's cache
 _ELEMENTS = 60_000
 _MOST = 50
@@ -143,17 +145,24 @@ class Refitter:
         """Newton's method from the estimate, for those that it takes to a regular maximum without detours."""
         found: dict[int, Refit] = {}
         left = np.arange(len(inputs[0]))
-        x, before = np.tile(self.start, (left.size, 1)), np.full(left.size, -np.inf)
+        x, step = np.tile(self.start, (left.size, 1)), np.zeros((left.size, self.size))
+        before, share = np.full(left.size, -np.inf), np.ones(left.size)
         for _ in range(_ITERATIONS):
-            value, slope, matrix = self.derivatives(x, [array[left] for array in inputs])
-            step, decrement, least = self._steps(slope, matrix)
-            sound = (least > 1e-3 * _LEAST_INFORMATION) & (value > before - 1e-9 * np.maximum(1.0, np.abs(value)))
-            done = sound & (decrement < _DECREMENT) & (least > _LEAST_INFORMATION)
+            trial = x + share[:, None] * step
+            value, slope, matrix = self.derivatives(trial, [array[left] for array in inputs])
+            ahead, decrement, least = self._steps(slope, matrix)
+            better = value > before - 1e-9 * np.maximum(1.0, np.abs(value))
+            better &= np.all(np.isfinite(ahead), axis=1)
+            done = better & (decrement < _DECREMENT) & (least > _LEAST_INFORMATION)
             for k in np.flatnonzero(done):
                 # One step more: what it gains is known, and too little to be seen in the value
-                found[int(left[k])] = Refit(Status.CONVERGED, value[k] + decrement[k], x[k] + step[k], decrement[k])
-            go = sound & ~done & np.all(np.isfinite(step), axis=1)
-            left, x, before = left[go], x[go] + step[go], value[go]
+                last = trial[k] + ahead[k]
+                found[int(left[k])] = Refit(Status.CONVERGED, value[k] + decrement[k], last, decrement[k])
+            x = np.where(better[:, None], trial, x)
+            step = np.where(better[:, None], ahead, step)
+            before, share = np.where(better, value, before), np.where(better, 1.0, share / 4)
+            go = ~done & (share > _SMALLEST_SHARE) & np.isfinite(before)
+            left, x, step, before, share = left[go], x[go], step[go], before[go], share[go]
             if not left.size:
                 break
         return found
@@ -171,7 +180,10 @@ class Refitter:
         return scale, np.linalg.inv(factor)
 
     def _steps(self, slope: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Newton steps, their decrements, and the least information along any direction, in units of the estimate's."""
+        """Newton steps, their decrements, and the least information along any direction, in units of the estimate's.
+
+        Where there is hardly any curvature, or none downward, the step is one for a little of it.
+        """
         assert self._information is not None
         scale, whitener = self._information
         usable = np.all(np.isfinite(matrix), axis=(1, 2)) & np.all(np.isfinite(slope), axis=1)
@@ -179,7 +191,7 @@ class Refitter:
         values, vectors = np.linalg.eigh(whitener @ scaled @ whitener.T)
         white = (slope / scale) @ whitener.T
         rotated = (vectors.swapaxes(1, 2) @ white[:, :, None])[:, :, 0]
-        ratio = rotated / values
+        ratio = rotated / np.maximum(np.abs(values), _LEAST_CURVATURE)
         step = (vectors @ ratio[:, :, None])[:, :, 0] @ whitener / scale
         return step, 0.5 * np.sum(rotated * ratio, axis=1), np.where(usable, values[:, 0], -1.0)
 

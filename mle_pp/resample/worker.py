@@ -1,7 +1,7 @@
 """What runs in another process: a task that was pickled, with every library on one thread.
 
-``python -m mle_pp.resample.worker`` reads calls from its standard input and writes what they return, until the input
-ends: with the process that started it, however that ends.
+`main` reads calls from the standard input and writes what they return to the standard output, until the input ends:
+with the process that started this one, however that ends.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def _serve(calls: BinaryIO, answers: BinaryIO) -> None:
         answers.flush()
 
 
-if __name__ == "__main__":
-    _answers = sys.stdout.buffer
+def main() -> None:
+    """Serve calls until there are no more."""
+    answers = sys.stdout.buffer
     # Whatever the task prints must not come between the answers
     sys.stdout = sys.stderr
-    _serve(sys.stdin.buffer, _answers)
+    _serve(sys.stdin.buffer, answers)
