@@ -1,8 +1,9 @@
 """Coverage of Wald and profile intervals: ``python tests/benchmarks/coverage.py [replicates]`` writes the table
 ``tests/reference/coverage.csv`` and prints it. 4,000 replicates (the default) take some minutes a model.
 
-Five models of the gallery on 30 observations each, data simulated from the estimate, 95 % intervals. Where the law of the
-likelihood ratio is known (`exact_coverage`), so is the coverage of profile intervals; ``tests/test_coverage.py`` compares.
+Five models of the gallery on 30 observations each, data simulated from the estimate, 95 % intervals. Where the law of
+the likelihood ratio is known (`exact_coverage`), so is the coverage of profile intervals; ``tests/test_coverage.py``
+compares.
 
 The columns of the table: the share of intervals that hold the true value and its Monte Carlo standard error, the mean
 width, the number of refits without an interval, the exact coverage.
