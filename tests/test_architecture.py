@@ -19,6 +19,7 @@ LAYERS = {
     1: {
         "rows",
         "ufuncs",
+        "direct",
         "backends",
         "derivatives",
         "parameters",
@@ -40,6 +41,7 @@ LAYERS = {
 SIBLINGS = {
     "linalg": {"errors"},
     "display": {"errors"},
+    "backends": {"direct"},
     "derivatives": {"backends"},
     "parameters": {"backends", "derivatives"},
     "roles": {"backends", "derivatives", "parameters"},
