@@ -9,6 +9,7 @@ from mle_pp.estimate import Estimate
 from mle_pp.check import check_gradient
 from mle_pp.intervals import interval
 from mle_pp.hypothesis import TestResult, lr_test, score_test, wald_test
+from mle_pp.predict import Prediction, predict, simulate
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
 from mle_pp.plots import plot_dist, plot_forest, plot_starts
@@ -18,6 +19,7 @@ __all__ = [
     "EstimationError",
     "Finding",
     "ModelError",
+    "Prediction",
     "Role",
     "RoleKind",
     "Roles",
@@ -36,7 +38,9 @@ __all__ = [
     "plot_dist",
     "plot_forest",
     "plot_starts",
+    "predict",
     "roles",
     "score_test",
+    "simulate",
     "wald_test",
 ]

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 # A unit imports only from lower layers ...
 LAYERS = {
     0: {"errors", "linalg", "display", "layout", "verdict", "conventions"},
-    1: {"backends", "derivatives", "parameters", "roles", "flatten", "fisher", "densities", "quantities"},
-    2: {"objective", "marginal", "stream", "checks", "predictive"},
+    1: {"backends", "derivatives", "parameters", "roles", "flatten", "fisher", "densities", "quantities", "supports"},
+    2: {"objective", "marginal", "stream", "checks", "predictive", "newdata"},
     3: {"optimize"},
     4: {"information", "report", "hints", "diagnose"},
     5: {"estimate", "find", "check"},
@@ -36,10 +36,12 @@ SIBLINGS = {
     "densities": {"backends"},
     "fisher": {"backends", "derivatives", "parameters"},
     "quantities": {"backends", "derivatives", "parameters"},
+    "supports": {"backends"},
     "marginal": {"objective"},
     "stream": {"objective"},
     "checks": {"objective"},
     "predictive": {"objective"},
+    "newdata": {"objective"},
     "report": {"information"},
     "hints": {"report"},
     "diagnose": {"information", "report"},
