@@ -130,7 +130,7 @@ def _by_name(
 def _check_names(given: Mapping[str, Any], containers: Mapping[str, Any]) -> None:
     for name in given:
         if name not in containers:
-            close = get_close_matches(name, containers, n=1)
+            close = get_close_matches(name, containers, n=1, cutoff=0.5)
             raise ModelError(
                 f"newdata: {name} is no pm.Data of the model ({', '.join(containers)})."
                 + (f" Did you mean {close[0]}?" if close else "")

@@ -156,13 +156,13 @@ def test_normal_prediction_intervals_against_statsmodels(fits):
 
 def test_simulated_prediction_intervals_are_wider_than_the_law_at_the_estimate():
     """One Poisson mean from few rows: the predictive law is a mixture over a log-normal mean, to be had exactly."""
-    y = np.array([3, 5, 4])
+    y = np.array([4])
     with pm.Model() as model:
         pm.Poisson("y", pm.HalfNormal("mean", 10), observed=y)
     est = mle.find_MLE(model)
     found = mle.predict(est, "y", interval="prediction", ci_prob=0.9, n=4000, random_seed=3).interval["y"].values
     points, weights = np.polynomial.hermite_e.hermegauss(60)
-    means = 4 * np.exp(points / np.sqrt(12))
+    means = 4 * np.exp(points / np.sqrt(4))
     law = (poisson.cdf(np.arange(40)[:, None], means) * weights).sum(axis=1) / weights.sum()
     for row in found:
         for end, prob in zip(row, (0.05, 0.95), strict=True):
@@ -222,7 +222,7 @@ def test_rows_of_groups():
     assert mle.simulate(est, 3, newdata={"group_of": [1, 0]})["y"].shape == (1, 3, 2)
     with pytest.raises(mle.ModelError, match=r"newdata \(group_of\): .* an index must be one of a group"):
         mle.predict(est, newdata={"group_of": [2]})
-    with pytest.raises(mle.ModelError, match="group_of holds whole numbers in the model, but 0.5 here"):
+    with pytest.raises(mle.ModelError, match=r"group_of holds whole numbers in the model, but 0.5 here"):
         mle.predict(est, newdata={"group_of": [0.5]})
 
 
@@ -370,7 +370,7 @@ def test_draws_have_the_law_of_the_model(name):
     np.testing.assert_array_equal(first, draw(np.random.default_rng(1), x)["y"])
     rng = np.random.default_rng(1)
     assert np.all(draw(rng, x)["y"] != draw(rng, x)["y"])
-    assert kstest(draw(rng, x + 0.5)["y"], law).pvalue < 1e-3
+    assert kstest(draw(rng, x + 2.0)["y"], law).pvalue < 1e-3
 
 
 def test_censored_draws_pile_up_at_the_limits():
