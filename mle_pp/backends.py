@@ -26,7 +26,8 @@ from pytensor.graph.op import HasInnerGraph
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import toposort
-from pytensor.scalar.basic import Cast
+from pytensor.scalar.basic import Cast, Clip, Second
+from pytensor.scalar.math import Log1mexp, Softplus, TriGamma
 from pytensor.tensor.basic import MakeVector
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, Elemwise
@@ -35,8 +36,28 @@ from pytensor.tensor.variable import TensorVariable
 
 BACKENDS = ("auto", "interpreted", "jax", "numba")
 
+# Scalar operations without a NumPy function of their own would be called for each element in a Python loop.
+_UFUNCS = {
+    TriGamma: ("trigamma", 1),
+    Softplus: ("softplus", 1),
+    Log1mexp: ("log1mexp", 1),
+    Second: ("second", 2),
+    Clip: ("clip", 3),
+}
+
+
+@node_rewriter([Elemwise])
+def _vectorize(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    name, arguments = _UFUNCS.get(type(node.op.scalar_op), ("", 0))
+    if not name or node.op.nfunc_spec is not None:
+        return None
+    op = Elemwise(node.op.scalar_op, nfunc_spec=(f"mle_pp.ufuncs.{name}", arguments, 1))
+    return op.make_node(*node.inputs).outputs
+
+
 # `merge` joins equal sub-expressions, which reverse-mode derivatives are full of, and costs next to nothing.
-_INTERPRETED = Mode(linker="py", optimizer="merge")
+_LAST = 100.0
+_INTERPRETED = Mode(linker="py", optimizer="merge").register((dfs_rewriter(_vectorize), _LAST))
 
 # What the log-likelihood itself needs: first xtensor operations lowered and inner graphs opened, then log(sum(exp)) and
 # the like made stable, and PyMC's parameter checks turned into -inf. The two canonizers build sums and products of many

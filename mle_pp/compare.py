@@ -16,7 +16,7 @@ from mle_pp.conventions import bounds, one_of, probability, select
 from mle_pp.datatree import check_layout
 from mle_pp.errors import EstimationError, ModelError, VerdictWarning
 from mle_pp.find import find_MAP
-from mle_pp.intervals import wald
+from mle_pp.intervals import wald_intervals
 from mle_pp.layout import Layout
 from mle_pp.objective import constant_data, observed_data
 from mle_pp.table import rounded
@@ -128,7 +128,7 @@ def compare(
         }
         interval = CI_KINDS[ci_kind](posterior, prob=prob, dim=list(SAMPLE_DIMS))
     lower, upper = "lower", "upper"
-    confidence = wald(est, prob)[names]
+    confidence = wald_intervals(est, prob)[names]
     columns: dict[str, xr.Dataset] = {est.kind: estimates[names], "se": est.stderr()[names]}
     columns |= dict(zip(bounds("wald", prob), (confidence.sel(ci_bound=b) for b in (lower, upper)), strict=True))
     columns |= post

@@ -7,7 +7,7 @@ Theory of Point Estimation, 2nd ed., section 2.5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,15 +76,21 @@ class FisherInformation:
     """x -> expected information, shape (size, size), on the unconstrained scale."""
 
     def __init__(self, model: pm.Model, parameters: Parameters) -> None:
-        self._parts = [self._part(model, rv, parameters) for rv in model.observed_RVs]
+        self._parts = {rv.name: self._part(model, rv, parameters) for rv in model.observed_RVs}
 
-    def residuals(self, x: np.ndarray, family: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Observation minus location, and ∂(location)/∂x, of the variables that have a location."""
-        for name, values, jacobians in self._parts:
-            position = LOCATIONS.get(name)
-            if position is not None and family in (None, name):
+    def residuals(
+        self, x: np.ndarray, family: str | None, weights: Mapping[str, np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Observation minus location, and ∂(location)/∂x, of the variables that have a location.
+
+        Where there are weights, of the observations whose weight is not zero.
+        """
+        for name, (family_here, values, jacobians) in self._parts.items():
+            position = LOCATIONS.get(family_here)
+            if position is not None and family in (None, family_here):
                 *parameters, observed = values(x)
-                yield observed - parameters[position], jacobians[position](x)
+                used = _by_element(weights.get(name), observed.size) > 0
+                yield (observed - parameters[position])[used], jacobians[position](x)[used]
 
     @staticmethod
     def _part(model: pm.Model, rv: Any, parameters: Parameters) -> tuple[str, Any, list[Jacobian]]:
@@ -96,15 +102,22 @@ class FisherInformation:
             observed = pt.cast(backends.as_tensor(value), "float64").ravel()
             return type(rv.owner.op).__name__, backends.build([parameters.x], [*flat, observed]), jacobians
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """The information at `x`."""
+    def __call__(self, x: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The information at `x`; by variable, weights of the rows."""
         total = np.zeros((x.size, x.size))
-        for family, values, jacobians in self._parts:
+        for name, (family, values, jacobians) in self._parts.items():
             slopes = [jacobian(x) for jacobian in jacobians]
+            *parameters, observed = values(x)
             with np.errstate(all="ignore"):
-                blocks = FAMILIES[family](*values(x)[:-1])
-            total += _assemble(blocks, slopes)
+                blocks = FAMILIES[family](*parameters)
+            each = _by_element(weights.get(name), observed.size)
+            total += _assemble({place: each * block for place, block in blocks.items()}, slopes)
         return total
+
+
+def _by_element(weights: np.ndarray | None, size: int) -> np.ndarray:
+    """Weights of rows as weights of all elements, in their order."""
+    return np.ones(size) if weights is None else np.repeat(weights, size // max(len(weights), 1))
 
 
 def _rows_like(graph: Variable, value: Variable) -> Variable:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
@@ -54,7 +54,7 @@ def _close(expressions: Sequence[Variable], substitutions: Mapping[Variable, Var
     return found
 
 
-def _like(expression: Variable, template: Variable) -> Variable:
+def like(expression: Variable, template: Variable) -> Variable:
     """`expression` as a variable of the template's type (an xtensor, an integer, a static shape)."""
     if isinstance(template.type, XTensorType):
         plain = pt.cast(backends.as_tensor(expression), template.dtype)
@@ -187,11 +187,11 @@ class Parameters:
         outputs, back = [], []
         for free in self._free:
             transform = free.transform if free.added is None else free.added
-            value = _like(values[free.rv], free.rv)
+            value = like(values[free.rv], free.rv)
             if transform is not None:
                 inputs = graph_replace(
                     [i for i in free.rv.owner.inputs if _is_numeric(i)],
-                    {rv: _like(v, rv) for rv, v in values.items()},
+                    {rv: like(v, rv) for rv, v in values.items()},
                     strict=False,
                 )
                 replaced = iter(inputs)
@@ -233,16 +233,16 @@ class Parameters:
                 parents = set(self.model.free_RVs).intersection(ancestors(free.rv.owner.inputs))
                 if free.transform is not None and parents:
                     # Bounds that are estimated: the value is held, wherever it lies between them
-                    value = _like(pt.constant(constrained[free.name]), free.rv)
+                    value = like(pt.constant(constrained[free.name]), free.rv)
                     held = free.transform.forward(value, *self._transform_inputs(free))
-                substitutions[free.value] = _like(held, free.value)
+                substitutions[free.value] = like(held, free.value)
                 continue
             shape = unconstrained[free.name].shape
             size = int(np.prod(shape, dtype=int))
             piece = self.x[start : start + size].reshape(shape)
             if free.added is not None:
                 piece = free.added.backward(piece, *self._transform_inputs(free))
-            substitutions[free.value] = _like(piece, free.value)
+            substitutions[free.value] = like(piece, free.value)
             start += size
         return substitutions
 
@@ -327,7 +327,7 @@ class Parameters:
             return np.asarray(value, dtype=float)
         free = next(free for free in self._estimated if free.name == name)
         with backends.without_c_compiler():
-            graph = transform.forward(_like(pt.constant(np.asarray(value)), free.rv), *self._transform_inputs(free))
+            graph = transform.forward(like(pt.constant(np.asarray(value)), free.rv), *self._transform_inputs(free))
             function = backends.build([self.x], self.replace([backends.as_tensor(graph)]))
         return function(x)[0]
 
@@ -346,6 +346,42 @@ class Parameters:
     def derived_jacobian(self, x: np.ndarray) -> np.ndarray:
         """∂(derived)/∂x, shape (derived_layout.size, size)."""
         return self._derived_jacobian(x)
+
+    def without_model(self) -> Parameters:
+        """The same map from graphs alone, which pickle where a model does not."""
+        return _Portable(self)
+
+
+class _Transform(NamedTuple):
+    """What is asked of a transform once the graphs are made."""
+
+    name: str
+    ndim_supp: int
+
+
+class _Portable(Parameters):
+    """`Parameters` that hold no model."""
+
+    def __init__(self, whole: Parameters) -> None:
+        self.x, self.fixed = whole.x, whole.fixed
+        self.initial, self.default = whole.initial, whole.default
+        self.layout, self.unconstrained = whole.layout, whole.unconstrained
+        self.constrained_graph, self.derived_graph = whole.constrained_graph, whole.derived_graph
+        self.derived_layout = whole.derived_layout
+        self.transforms = {
+            name: None if t is None else _Transform(t.name, getattr(t, "ndim_supp", 0))
+            for name, t in whole.transforms.items()
+        }
+        self._bounds = {name: whole.declared_bounds(name) for name in whole.layout.names}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the functions, which are built again where they are needed."""
+        functions = ("_constrained_function", "_derived_function", "_jacobian", "_derived_jacobian")
+        return {name: value for name, value in self.__dict__.items() if name not in functions}
+
+    def declared_bounds(self, name: str) -> list[float]:
+        """As they were when the model was at hand."""
+        return self._bounds[name]
 
 
 def initial_point(model: pm.Model) -> dict[str, np.ndarray]:

@@ -143,14 +143,14 @@ def _without_draws(objective: ModelObjective) -> str:
     return ", ".join(rv.name for rv in objective.model.observed_RVs if "CustomDist" in type(rv.owner.op).__name__)
 
 
-def retargeted(objective: ModelObjective) -> tuple[ModelObjective, Callable[[Mapping[str, np.ndarray]], None]]:
-    """The same likelihood for observations that can be exchanged, without building it again for each set of them.
+def exchangeable(objective: ModelObjective) -> tuple[ModelObjective, dict[str, Any]]:
+    """The same likelihood, reading the observed values from variables of its own.
 
     Returns
     -------
     objective : ModelObjective
-    observe : callable
-        Puts in values of the observed variables, by name, of the shapes they have.
+    observed : dict of str to SharedVariable
+        By the observed variables' names.
     """
     model = objective.model
     stand_ins: dict[Variable, Any] = {}
@@ -164,7 +164,19 @@ def retargeted(objective: ModelObjective) -> tuple[ModelObjective, Callable[[Map
     twin.values_to_rvs = {value: rv for rv, value in twin.rvs_to_values.items()}
     parameters = objective.parameters
     other = ModelObjective(twin, objective.roles, parameters.fixed, None, objective.backend)
-    targets = {rv.name: other.snapshot[stand_in] for rv, stand_in in stand_ins.items()}
+    return other, {rv.name: other.snapshot[stand_in] for rv, stand_in in stand_ins.items()}
+
+
+def retargeted(objective: ModelObjective) -> tuple[ModelObjective, Callable[[Mapping[str, np.ndarray]], None]]:
+    """The same likelihood for observations that can be exchanged, without building it again for each set of them.
+
+    Returns
+    -------
+    objective : ModelObjective
+    observe : callable
+        Puts in values of the observed variables, by name, of the shapes they have.
+    """
+    other, targets = exchangeable(objective)
 
     def observe(values: Mapping[str, np.ndarray]) -> None:
         for name, target in targets.items():

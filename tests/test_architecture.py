@@ -16,10 +16,22 @@ ROOT = Path(__file__).parents[1]
 # A unit imports only from lower layers ...
 LAYERS = {
     0: {"errors", "linalg", "display", "layout", "verdict", "conventions"},
-    1: {"backends", "derivatives", "parameters", "roles", "flatten", "fisher", "densities", "quantities", "supports"},
-    2: {"objective", "marginal", "stream", "checks", "predictive", "newdata"},
+    1: {
+        "rows",
+        "ufuncs",
+        "backends",
+        "derivatives",
+        "parameters",
+        "roles",
+        "flatten",
+        "fisher",
+        "densities",
+        "quantities",
+        "supports",
+    },
+    2: {"objective", "marginal", "stream", "checks", "predictive", "simulated", "newdata"},
     3: {"optimize"},
-    4: {"information", "report", "hints", "diagnose"},
+    4: {"information", "covariances", "report", "hints", "diagnose"},
     5: {"estimate", "find", "check"},
     6: {"intervals", "hypothesis", "criteria", "predict"},
     7: {"resample"},
@@ -42,6 +54,8 @@ SIBLINGS = {
     "checks": {"objective"},
     "predictive": {"objective"},
     "newdata": {"objective"},
+    "simulated": {"objective"},
+    "covariances": {"information"},
     "report": {"information"},
     "hints": {"report"},
     "diagnose": {"information", "report"},
@@ -50,8 +64,9 @@ SIBLINGS = {
     "compare": {"datatree", "table"},
     "plots": {"datatree", "compare"},
 }
-# ... or from these higher ones, inside a function: the methods of Estimate that only pass on to a later file.
+# ... or from these higher ones, inside a function: calls that only pass on to a later file.
 LATE = {
+    "intervals": {"resample"},
     "estimate": {"criteria", "table", "datatree"},
 }
 

@@ -7,7 +7,8 @@ the support.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit, logit
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from mle_pp.layout import Entry
 
 
-def wald_quantiles(est: Estimate, z: np.ndarray, kind: str = "hessian") -> tuple[np.ndarray, np.ndarray]:
+def wald_quantiles(
+    est: Estimate, z: np.ndarray, kind: str = "hessian", groups: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Where each scalar lies `z` standard errors from its estimate, on the scale of its link.
 
     Parameters
@@ -25,7 +28,7 @@ def wald_quantiles(est: Estimate, z: np.ndarray, kind: str = "hessian") -> tuple
     est : Estimate
     z : array, shape (k,)
         Standard normal quantiles.
-    kind : str
+    kind, groups
         The covariance, as for `Estimate.cov`.
 
     Returns
@@ -33,7 +36,7 @@ def wald_quantiles(est: Estimate, z: np.ndarray, kind: str = "hessian") -> tuple
     params, derived : ndarray, shape (k, number of scalars)
         On the constrained scale, in the order of the layouts; NaN where there is no standard error.
     """
-    errors = est.stderr(kind)
+    errors = est.stderr(kind, groups)
     values = est._layout.vector(est.params)
     params = _at_links(values, est._layout.vector(errors), _links(est), z)
     _replace_elementwise(est, params, est._layout.vector(errors), z)
@@ -57,6 +60,60 @@ def _at_links(values: np.ndarray, errors: np.ndarray, links: np.ndarray, z: np.n
             ],
             v + step,
         )
+
+
+def to_links(est: Estimate, values: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scalars on the scales of their links: of the estimate, shape (scalars,), and of draws, shape (draws, scalars).
+
+    Parameters
+    ----------
+    est : Estimate
+    values : ndarray, shape (draws, scalars)
+        Parameters, then `Deterministic`s, on the user's scale.
+    x : ndarray, shape (draws, size)
+        The same draws as vectors.
+    """
+    links = np.concatenate([_links(est), _derived_links(est)])
+    center = np.concatenate([est._layout.vector(est.params), est._derived_layout.vector(est.derived)])
+    both = np.vstack([center, values])
+    with np.errstate(all="ignore"):
+        linked = np.select(
+            [links == "log", links == "logit", links == "atanh"],
+            [np.log(np.abs(both)), logit(both), np.arctanh(both)],
+            both,
+        )
+    vectors = np.vstack([est._optimum.x, x])
+    for piece, coordinates in _elementwise(est):
+        linked[:, piece] = vectors[:, coordinates]
+    return linked[0], linked[1:]
+
+
+def from_links(est: Estimate, limits: np.ndarray) -> np.ndarray:
+    """Limits on the scales of the links, shape (2, scalars), on the user's: the lower one first."""
+    links = np.concatenate([_links(est), _derived_links(est)])
+    center = np.concatenate([est._layout.vector(est.params), est._derived_layout.vector(est.derived)])
+    with np.errstate(all="ignore"):
+        values = np.select(
+            [links == "log", links == "logit", links == "atanh"],
+            [np.copysign(np.exp(limits), center), expit(limits), np.tanh(limits)],
+            limits,
+        )
+    for piece, coordinates in _elementwise(est):
+        for row, limit in zip(values, limits, strict=True):
+            moved = est._optimum.x.copy()
+            moved[coordinates] = limit[piece]
+            row[piece] = est._objective.parameters.constrained(moved)[piece]
+    return np.sort(values, axis=0)
+
+
+def _elementwise(est: Estimate) -> Iterator[tuple[slice, slice]]:
+    """Where parameters transformed element by element lie among the scalars, and in the vector."""
+    parameters = est._objective.parameters
+    here, there = parameters.layout.slices(), parameters.unconstrained.slices()
+    for own, inner in zip(parameters.layout, parameters.unconstrained, strict=True):
+        transform = parameters.transforms[own.name]
+        if transform is not None and transform.ndim_supp == 0:
+            yield here[own.name], there[inner.name]
 
 
 def _links(est: Estimate) -> np.ndarray:
@@ -96,12 +153,7 @@ def _derived_links(est: Estimate) -> np.ndarray:
 def _replace_elementwise(est: Estimate, params: np.ndarray, errors: np.ndarray, z: np.ndarray) -> None:
     """Parameters transformed element by element (log, logit, interval, ...): the link is the transform itself."""
     parameters, x = est._objective.parameters, est._optimum.x
-    here, there = parameters.layout.slices(), parameters.unconstrained.slices()
-    for own, inner in zip(parameters.layout, parameters.unconstrained, strict=True):
-        transform = parameters.transforms[own.name]
-        if transform is None or transform.ndim_supp != 0:
-            continue
-        piece, coordinates = here[own.name], there[inner.name]
+    for piece, coordinates in _elementwise(est):
         slope = np.diag(est._scales.jacobian[piece, coordinates])
         with np.errstate(all="ignore"):
             step = errors[piece] / slope
