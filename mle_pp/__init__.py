@@ -12,6 +12,7 @@ from mle_pp.intervals.profiles import Profile, Profiles, SideStatus, profile
 from mle_pp.intervals.regions import Region, region
 from mle_pp.resample import Bootstrap, Coverage, Jackknife, bootstrap, coverage, jackknife
 from mle_pp.hypothesis import TestResult, lr_test, score_test, wald_test
+from mle_pp.predict import Prediction, predict, simulate
 from mle_pp.criteria import InformationMatrixTest, information_matrix_test, rank, tic
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
@@ -26,6 +27,7 @@ __all__ = [
     "InformationMatrixTest",
     "Jackknife",
     "ModelError",
+    "Prediction",
     "Profile",
     "ProfileWarning",
     "Profiles",
@@ -53,11 +55,13 @@ __all__ = [
     "plot_dist",
     "plot_forest",
     "plot_starts",
+    "predict",
     "profile",
     "rank",
     "region",
     "roles",
     "score_test",
+    "simulate",
     "tic",
     "wald_test",
 ]

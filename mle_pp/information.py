@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mle_pp.linalg import inverse_on
+from mle_pp.linalg import curvature_scale, inverse_on
 from mle_pp.parameters import Parameters
 
 
@@ -99,6 +99,18 @@ def transformed(covariance: np.ndarray, jacobian: np.ndarray, withheld: np.ndarr
     result[withheld, :] = np.nan
     result[:, withheld] = np.nan
     return result
+
+
+def determined(slopes: np.ndarray, information: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Which quantities the data determine, by their slopes gᵀ in the vector: one row a quantity.
+
+    They do if g is in the range of the observed information H; then H Σ g = g, with Σ its (generalized) inverse.
+    """
+    scale = curvature_scale(information, np.zeros(len(information)))
+    outside = slopes - slopes @ covariance @ information
+    with np.errstate(all="ignore"):
+        found = np.abs(outside / scale).max(axis=1, initial=0) <= 1e-5 * np.abs(slopes / scale).max(axis=1, initial=0)
+    return found & np.all(np.isfinite(covariance))
 
 
 def scales_at(

@@ -11,6 +11,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pytensor.tensor as pt
+from pymc.distributions.moments.means import mean
+from pymc.exceptions import UndefinedMomentException
 from pymc.pytensorf import find_rng_nodes
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
@@ -25,9 +28,12 @@ Draw = Callable[[np.random.Generator, np.ndarray], dict[str, np.ndarray]]
 
 
 def at_vector(
-    objective: ModelObjective, variables: Sequence[Variable], data: Mapping[Variable, Variable] | None = None
+    objective: ModelObjective,
+    variables: Sequence[Variable],
+    data: Mapping[Variable, Variable] | None = None,
+    hold_observed: bool = False,
 ) -> list[Variable]:
-    """Variables of a model as graphs of the flat vector; what is observed stays random, and so does what is latent.
+    """Variables of a model as graphs of the flat vector; what is latent stays random.
 
     Parameters
     ----------
@@ -36,15 +42,53 @@ def at_vector(
         Of the model: `Deterministic`s, observed variables, or anything computed from them.
     data : mapping of Variable to Variable, optional
         What the model's data are replaced by. Default: their values at the time of the fit.
+    hold_observed : bool
+        Whether observed variables that others depend on stand for their observations, or stay random.
     """
     model = objective.model
     latent = objective.roles.names(RoleKind.LATENT)
     free = [rv for rv in model.free_RVs if rv.name not in latent]
     # Parameters keep the meaning they were fitted with: their bounds are those of the fit's data
     values = objective.parameters.replace(model.replace_rvs_by_values(free))
-    return graph_replace(
-        list(variables), {**objective.snapshot, **(data or {}), **dict(zip(free, values, strict=True))}, strict=False
-    )
+    replaced = {**objective.snapshot, **(data or {}), **dict(zip(free, values, strict=True))}
+    if hold_observed:
+        replaced |= {rv: _as(rv, objective.data[rv.name]) for rv in model.observed_RVs}
+    return graph_replace(list(variables), replaced, strict=False)
+
+
+def _as(variable: Any, value: np.ndarray) -> Variable:
+    return shared_copy(variable.type, value, variable.name)
+
+
+def expected_value(rv: Any) -> Variable | None:
+    """The mean of a random variable as a graph of its parents; None where PyMC has no formula for it."""
+    try:
+        return mean(rv)
+    except (NotImplementedError, UndefinedMomentException):
+        return None
+
+
+# Families whose mean has a bound that a graph of it may not show.
+_POSITIVE = {
+    "PoissonRV", "NegBinomialRV", "GeometricRV", "GammaRV", "ExponentialRV", "LogNormalRV", "HalfNormalRV", "WeibullRV",
+    "WeibullBetaRV", "HalfStudentTRV", "InvGammaRV", "WaldRV", "ParetoRV", "RiceRV",
+}  # fmt: skip
+_UNIT = {"BernoulliRV", "BetaRV", "KumaraswamyRV"}
+_COUNTED = {"BinomialRV", "BetaBinomialRV"}
+
+
+def mean_bounds(rv: Any) -> tuple[Variable, Variable]:
+    """Between which bounds the mean of a random variable lies because of its family."""
+    family = type(rv.owner.op).__name__
+    lower = 0.0 if family in _POSITIVE | _UNIT | _COUNTED else -np.inf
+    if family in _COUNTED:
+        return pt.constant(lower), pt.cast(rv.owner.op.dist_params(rv.owner)[0], "float64")
+    return pt.constant(lower), pt.constant(1.0 if family in _UNIT else np.inf)
+
+
+def normal_scale(rv: Any) -> Variable | None:
+    """The standard deviation of a normal variable; None for any other."""
+    return rv.owner.op.dist_params(rv.owner)[1] if type(rv.owner.op).__name__ == "NormalRV" else None
 
 
 def simulator(objective: ModelObjective, data: Mapping[Variable, Variable] | None = None) -> Draw:

@@ -114,9 +114,7 @@ def _larger(
     """The larger model's likelihood, begun at the restricted estimate, and the null hypothesis in words."""
     held = small._objective.parameters.fixed
     if unknown := [name for name in keep_fixed if name not in held]:
-        raise ModelError(
-            f"keep_fixed: {', '.join(unknown)} not among what small holds ({', '.join(held) or 'nothing'})."
-        )
+        raise ModelError(f"keep_fixed: {', '.join(unknown)} is not held by small ({', '.join(held) or 'nothing'} is).")
     model = small.model if large_model is None else resolve_model(large_model)
     fixed = {name: held[name] for name in keep_fixed}
     check_model(model, small.roles.potentials, fixed=set(fixed))

@@ -14,8 +14,8 @@ from scipy.stats import chi2
 
 from mle_pp.errors import ModelError
 from mle_pp.hypothesis.result import TestResult
+from mle_pp.information import determined
 from mle_pp.intervals.wald import standing
-from mle_pp.linalg import curvature_scale
 from mle_pp.quantities import masked, quantity
 
 if TYPE_CHECKING:
@@ -164,11 +164,9 @@ def _refuse_withheld(
     est: Estimate, text: str, labels: Sequence[str], slope: np.ndarray, covariance: np.ndarray
 ) -> None:
     """No test of what the verdict withholds; a function of several scalars may have a meaning where these have none."""
-    # The data determine gᵀx if g is in the range of the information matrix H; then H Σ g = g
-    information = -est._optimum.hessian
-    outside = slope - information @ est.cov(scale="unconstrained").values @ slope
-    scale = curvature_scale(information, np.zeros(len(slope)))
-    known = np.all(np.isfinite(covariance)) and np.abs(outside / scale).max() <= 1e-5 * np.abs(slope / scale).max()
+    known = np.all(np.isfinite(covariance)) and determined(
+        slope[None, :], -est._optimum.hessian, est.cov(scale="unconstrained").values
+    )
     withheld = [
         label
         for scales, layout in (
