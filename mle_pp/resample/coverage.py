@@ -122,7 +122,7 @@ def coverage(
     ...     mu = pm.Normal("mu", 0, 10)
     ...     y = pm.Normal("y", mu, 2, observed=[1.0, 2.0, 3.0, 6.0])
     >>> found = mle.coverage(mle.find_MLE(model), n=400, ci_prob=0.9, progressbar=False)
-    >>> abs(found.table.loc[("wald", "mu"), "coverage"] - 0.9) < 0.05
+    >>> bool(abs(found.table.loc[("wald", "mu"), "coverage"] - 0.9) < 0.05)
     True
     """
     prob = probability(ci_prob)

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import pickle
 import sys
+import threading
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, BinaryIO
 
 from threadpoolctl import threadpool_limits
 
-
-@lru_cache(maxsize=2)
-def _load(payload: bytes) -> Callable[[Any], Any]:
-    return pickle.loads(payload)
+# The last task that a thread was given, and what it was pickled as
+_own = threading.local()
 
 
 def work(payload: bytes, argument: Any) -> Any:
-    """Call the pickled task: unpickled, and its functions built, once a process."""
-    return alone(_load(payload), argument)
+    """Call the pickled task: unpickled, and its functions built, once a thread, for two cannot share a function."""
+    if getattr(_own, "payload", None) != payload:
+        _own.payload, _own.task = payload, pickle.loads(payload)
+    return alone(_own.task, argument)
 
 
 def alone(task: Callable[[Any], Any], argument: Any) -> Any:
