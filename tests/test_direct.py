@@ -44,7 +44,7 @@ def test_it_is_really_translated():
 
 def test_results_are_nobody_elses_memory():
     x = pt.vector("x", dtype="float64")
-    function = backends.build([x], [x, x[::2], x.dimshuffle("x", 0), pt.constant(np.ones(3))])
+    function = backends.build([x], [x, x[::2], x.dimshuffle("x", 0), pt.constant(np.ones(3)), pt.second(x + 1, x)])
     given = np.arange(4.0)
     _, results = often(function, given)
     assert function._translated is not None
