@@ -33,7 +33,7 @@ _MOVES_FIRST = {
 _MOVES_ALL = {"MakeVector"}
 
 
-def bounds(variables: Sequence[Variable], x: Variable) -> list[Bounds]:
+def graph_bounds(variables: Sequence[Variable], x: Variable) -> list[Bounds]:
     """Lower and upper bounds, element by element, as graphs that depend on `x` through shapes only.
 
     Parameters

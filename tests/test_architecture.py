@@ -42,7 +42,7 @@ SIBLINGS = {
     "linalg": {"errors"},
     "display": {"errors"},
     "derivatives": {"backends"},
-    "parameters": {"backends", "derivatives"},
+    "parameters": {"backends", "derivatives", "supports"},
     "roles": {"backends", "derivatives", "parameters"},
     "flatten": {"roles"},
     "densities": {"backends"},
