@@ -126,6 +126,7 @@ BOUNDS = {
     "total": (lambda x: pt.exp(x).sum(), 0, np.inf),
     "maximum": (lambda x: pt.maximum(x[0], 1.0), 1, np.inf),
     "log": (lambda x: pt.log(2 + pt.exp(x[0])), np.log(2), np.inf),
+    "joined": (lambda x: pt.concatenate([pt.exp(x), 1 / pt.exp(x)]), 0, np.inf),
     "constant": (lambda x: pt.as_tensor(4.0) + 0 * x[0], 4, 4),
 }
 
