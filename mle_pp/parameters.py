@@ -29,6 +29,7 @@ from mle_pp import backends
 from mle_pp.derivatives import Jacobian
 from mle_pp.errors import ModelError
 from mle_pp.layout import Layout, make_layout
+from mle_pp.supports import graph_bounds
 
 
 @dataclass(frozen=True)
@@ -298,6 +299,14 @@ class Parameters:
             )
         by_name = {v.name: tuple(int(n) for n in s) for v, s in zip(variables, shapes, strict=True)}
         return make_layout(by_name, self.model.named_vars_to_dims, self.model.coords)
+
+    @cached_property
+    def derived_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Between which values the `Deterministic`s lie, as their graphs show, in the order of `derived_layout`."""
+        with backends.without_c_compiler():
+            pair = graph_bounds([self.derived_graph], self.x)[0]
+            lower, upper = backends.build([self.x], [pt.as_tensor(end) for end in pair])(self.initial)
+        return lower, upper
 
     def declared_bounds(self, name: str) -> list[float]:
         """Constant bounds that the user gave a variable's prior, such as those of a `Uniform`; only finite ones."""

@@ -22,7 +22,7 @@ from mle_pp.information import determined
 from mle_pp.layout import Layout, make_layout
 from mle_pp.newdata import NewData, refuse_stale, replaced_data
 from mle_pp.predictive import Draw, at_vector, expected_value, mean_bounds, normal_scale, simulator
-from mle_pp.supports import bounds
+from mle_pp.supports import graph_bounds
 
 if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
@@ -317,7 +317,7 @@ def _part(est: Estimate, name: str, graph: Variable, data: NewData) -> _Part:
         with backends.without_c_compiler():
             held = at_vector(objective, graphs, data.replacements, hold_observed=True)
             value, *others = backends.simplify([pt.cast(backends.as_tensor(g), "float64") for g in held])
-            ends = [pt.as_tensor(end) for end in bounds([value], objective.parameters.x)[0]]
+            ends = [pt.as_tensor(end) for end in graph_bounds([value], objective.parameters.x)[0]]
             function = backends.build([objective.parameters.x], [value, *ends, *others])
             slopes = Jacobian(value.ravel(), objective.parameters.x)(x)
             found, lower, upper, *rest = function(x)

@@ -33,7 +33,7 @@ _MOVES_FIRST = {
 _MOVES_ALL = {"MakeVector"}
 
 
-def bounds(variables: Sequence[Variable], x: Variable) -> list[Bounds]:
+def graph_bounds(variables: Sequence[Variable], x: Variable) -> list[Bounds]:
     """Lower and upper bounds, element by element, as graphs that depend on `x` through shapes only.
 
     Parameters
@@ -72,8 +72,7 @@ def _through(node: Apply, inputs: Sequence[Bounds]) -> Bounds | None:
     if name in _MOVES_FIRST:
         return tuple(node.op(side, *node.inputs[1:]) for side in inputs[0])
     if name == "Join":
-        sides = [[pair[k] for pair in inputs[1:]] for k in (0, 1)]
-        return tuple(node.op(node.inputs[0], *side) for side in sides)
+        return node.op(*(pair[0] for pair in inputs)), node.op(*(pair[1] for pair in inputs))
     if name in _MOVES_ALL:
         return tuple(pt.stack([pair[k] for pair in inputs]) for k in (0, 1))
     if name == "Softmax":

@@ -44,7 +44,7 @@ SIBLINGS = {
     "display": {"errors"},
     "backends": {"direct"},
     "derivatives": {"backends"},
-    "parameters": {"backends", "derivatives"},
+    "parameters": {"backends", "derivatives", "supports"},
     "roles": {"backends", "derivatives", "parameters"},
     "flatten": {"roles"},
     "densities": {"backends"},

@@ -8,6 +8,7 @@ import pytensor.tensor as pt
 import pytest
 import statsmodels.api as sm
 from scipy.stats import chi2, kstest, norm, ttest_1samp
+from scipy.stats import poisson as poisson_law
 from scipy.stats import t as student
 
 import mle_pp as mle
@@ -89,11 +90,15 @@ def scales():
     with pm.Model(coords={"k": list("abc")}) as model:
         mu, sigma = pm.Normal("mu", 0, 10), pm.HalfNormal("sigma", 10)
         pm.Deterministic("cv", sigma / mu)
+        pm.Deterministic("double", 2 * sigma)
         pm.Normal("y", mu, sigma, observed=rng.normal(3, 2, 50))
-        pm.Bernoulli("z", pm.Beta("p", 1, 1), observed=np.repeat([0, 1], [21, 11]))
+        p = pm.Beta("p", 1, 1)
+        pm.Deterministic("q", 1 - p)
+        pm.Bernoulli("z", p, observed=np.repeat([0, 1], [21, 11]))
         share = pm.Dirichlet("share", np.ones(3), dims="k")
         pm.Categorical("c", share, observed=np.repeat([0, 1, 2], [5, 15, 30]))
         low = pm.TruncatedNormal("low", 0, 10, upper=0)
+        pm.Deterministic("low_too", 2 * low)
         pm.Normal("u", low, 1, observed=rng.normal(-3, 1, 25))
     return mle.find_MLE(model)
 
@@ -108,7 +113,7 @@ def matrix():
     return mle.find_MLE(model)
 
 
-SCALES = ["mu", "sigma", "cv", "p", "share[b]", "low"]
+SCALES = ["mu", "sigma", "cv", "double", "p", "q", "share[b]", "low", "low_too"]
 MATRIX = ["chol[0]", "chol[1]", "chol_corr[0, 1]", "chol_stds[1]"]
 
 
@@ -335,9 +340,8 @@ def test_poisson_is_the_edge_of_the_negative_binomial(dispersion):
     if dispersion == "under":
         assert (found.statistic, found.pvalue) == (0.0, 1.0)
         return
-    const = np.ones((100, 1))
-    llf = [m(counts, const).fit(disp=0, maxiter=200, tol=1e-14).llf for m in (sm.NegativeBinomial, sm.Poisson)]
-    assert found.statistic == pytest.approx(2 * (llf[0] - llf[1]), rel=1e-6)
+    peer = sm.NegativeBinomial(counts, np.ones((100, 1))).fit(disp=0, maxiter=200, gtol=1e-9)
+    assert found.statistic == pytest.approx(2 * (peer.llf - poisson_law.logpmf(counts, counts.mean()).sum()), rel=1e-6)
     assert mle.lr_test(mle.find_MLE(count_model(counts)), mle.find_MLE(count_model(counts, x))).law == "χ²(1)"
 
 
@@ -459,6 +463,44 @@ def test_score_does_not_depend_on_the_scale_with_the_expected_information():
         statistics.append(mle.score_test(mle.find_MLE(model, fix={"q": 1.0})).statistic)
     # (Σ (y − 1))² / n, as I = n / θ²
     np.testing.assert_allclose(statistics, np.sum(y - 1) ** 2 / 30, rtol=1e-9)
+
+
+def test_case_weights_count_as_repeated_rows():
+    """Weights of 2 double every likelihood ratio and every score statistic."""
+    found = []
+    for weights in (None, np.full(N, 2.0)):
+        with pm.Model() as model:
+            a, b = pm.Normal("a"), pm.Normal("b")
+            pm.Poisson("y", pm.math.exp(a + b * X[:, 1]), observed=COUNTS)
+        fits = [mle.find_MLE(model, fix=fix, weights=weights) for fix in ({"b": 0.2}, None)]
+        found.append((*fits, mle.lr_test(*fits).statistic, mle.score_test(fits[0]).statistic))
+    np.testing.assert_allclose(found[1][2:], 2 * np.array(found[0][2:]), rtol=1e-8)
+    with pytest.raises(mle.ModelError, match="different case weights"):
+        mle.lr_test(found[0][0], found[1][1])
+    with pytest.raises(mle.ModelError, match="case weights, and simulated data have none"):
+        mle.lr_test(found[1][0], found[1][1], n_bootstrap=10)
+
+
+@pytest.mark.parametrize("kind", ["expected", "opg", "HC0", "HC1"])
+def test_wald_with_other_covariances(poisson, kind):
+    """The quadratic form in the covariance asked for."""
+    gradient = np.array([[0, 1, -1], [1, 0, 0]])
+    cov = gradient @ poisson.cov(kind).values @ gradient.T
+    off = gradient @ poisson.params["beta"].values - [0, 0.5]
+    found = mle.wald_test(poisson, "beta[x, 1] = beta[x=2], beta[const] = 0.5", kind)
+    assert found.statistic == pytest.approx(off @ np.linalg.solve(cov, off), rel=1e-9)
+
+
+def test_wald_with_clusters_against_statsmodels(poisson):
+    groups = np.repeat(np.arange(12), 10)
+    peer = sm.GLM(COUNTS, X, family=sm.families.Poisson()).fit(
+        tol=1e-14, maxiter=100, cov_type="cluster", cov_kwds={"groups": groups}
+    )
+    expected = peer.wald_test(([[0, 1, -1]], [0]), scalar=True, use_f=False)
+    found = mle.wald_test(poisson, "beta[x, 1] = beta[x=2]", "cluster", groups=groups)
+    assert found.statistic == pytest.approx(float(expected.statistic), rel=1e-6)
+    with pytest.raises(mle.ModelError, match="groups"):
+        mle.wald_test(poisson, "beta[x, 1] = 0", "cluster", groups=groups[:-1])
 
 
 @pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")

@@ -17,7 +17,7 @@ import mle_pp as mle
 from mle_pp import backends
 from mle_pp.objective import ModelObjective
 from mle_pp.predictive import retargeted, simulator
-from mle_pp.supports import bounds
+from mle_pp.supports import graph_bounds
 
 RNG = np.random.default_rng(20260415)
 N = 60
@@ -82,6 +82,7 @@ def test_at_the_data_of_the_fit_values_are_those_of_the_estimate(fits):
     found = mle.predict(est, "mean")
     xr.testing.assert_allclose(found.value["mean"].drop_vars("row"), est.derived["mean"].drop_vars("row"))
     xr.testing.assert_allclose(found.se["mean"].drop_vars("row"), est.stderr()["mean"].drop_vars("row"))
+    np.testing.assert_allclose(found.interval["mean"], mle.interval(est, "mean")["mean"], rtol=1e-9)
     assert list(found.value) == ["mean"]
     assert found.ci_prob == 0.89
 
@@ -125,6 +126,7 @@ BOUNDS = {
     "total": (lambda x: pt.exp(x).sum(), 0, np.inf),
     "maximum": (lambda x: pt.maximum(x[0], 1.0), 1, np.inf),
     "log": (lambda x: pt.log(2 + pt.exp(x[0])), np.log(2), np.inf),
+    "joined": (lambda x: pt.concatenate([pt.exp(x), 1 / pt.exp(x)]), 0, np.inf),
     "constant": (lambda x: pt.as_tensor(4.0) + 0 * x[0], 4, 4),
 }
 
@@ -135,7 +137,7 @@ def test_bounds_of_a_graph(name):
     x = pt.vector("x", dtype="float64")
     with backends.without_c_compiler():
         [graph] = backends.simplify([pt.as_tensor(make(x))])
-        found = bounds([graph], x)[0]
+        found = graph_bounds([graph], x)[0]
         value, *ends = backends.build([x], [graph, *found])(np.array([0.4, -0.3]))
     np.testing.assert_allclose(ends[0], np.full_like(value, lower))
     np.testing.assert_allclose(ends[1], np.full_like(value, upper))

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # Likelihood ratios this close to zero are the optimizers' rounding; further below it, something is wrong.
 _ROUNDING = 1e-6
+# At a limit, differences of large terms are left (log-gamma functions of a dispersion of 1e8): the same, coarser.
+_ROUNDING_AT_LIMIT = 1e-3
+_LIMITS = (Status.AT_INFINITY, Status.BOUNDARY)
 # On the scale of a logarithm or logit: so far out that derivatives have vanished.
 _EXTREME = 12.0
 
@@ -95,13 +98,14 @@ def lr_test(
             f"one. Swap them, or check which variables are held."
         )
     statistic = 2 * (_supremum(large) - small.loglik)
-    if statistic < -_ROUNDING:
+    rounding = _ROUNDING_AT_LIMIT if large.verdict.status in _LIMITS else _ROUNDING
+    if statistic < -rounding:
         raise ModelError(
             f"The larger model has the lower log-likelihood ({large.loglik:.8g}, {small.loglik:.8g}): it does not "
             f"contain the smaller one, or its maximum was not found; fit it again with more starts= or with initvals= "
             f"at the estimates of the smaller one."
         )
-    statistic = statistic if statistic > _ROUNDING else 0.0
+    statistic = statistic if statistic > rounding else 0.0
     hypothesis = _nested_hypothesis(small, large)
     notes = _verdict_notes(small, large)
     if n_bootstrap:
@@ -109,7 +113,7 @@ def lr_test(
         if len(drawn) < n_bootstrap:
             notes.append(f"{n_bootstrap - len(drawn)} of the {n_bootstrap} simulated data sets could not be fitted.")
         # Equal up to rounding, so that the many zeros at an edge count as equal
-        pvalue = float((1 + np.sum(drawn >= statistic - _ROUNDING)) / (1 + len(drawn)))
+        pvalue = float((1 + np.sum(drawn >= statistic - rounding)) / (1 + len(drawn)))
         law = f"{len(drawn)} simulations"
         return TestResult("Likelihood-ratio test", hypothesis, statistic, df, pvalue, law, None, drawn, tuple(notes))
     count = scalars_at_edge(small, large) if boundary is None else _checked_boundary(boundary, df)
@@ -124,7 +128,7 @@ def lr_test(
 
 def _supremum(est: Estimate) -> float:
     """The log-likelihood; at a limit, which a search ends short of, the highest value found further along."""
-    if est.verdict.status not in (Status.AT_INFINITY, Status.BOUNDARY):
+    if est.verdict.status not in _LIMITS:
         return est.loglik
     directions = complement(est._basis).T
     further = [est._optimum.x + step * direction for direction in directions for step in (-30, -15, -5, 5, 15, 30)]
@@ -164,6 +168,10 @@ def _refuse_unlike(small: Estimate, large: Estimate) -> None:
         )
     if changed := different(*data):
         raise ModelError(f"The two fits are not to the same data: {changed}.")
+    one, other = small._objective.weights, large._objective.weights
+    same = other is None if one is None else other is not None and np.array_equal(one, other)
+    if not same:
+        raise ModelError("The two fits have different case weights.")
 
 
 _KINDS = {"penalized": "penalized fit", "map": "posterior mode"}
@@ -193,6 +201,8 @@ def _verdict_notes(small: Estimate, large: Estimate) -> list[str]:
 
 def _simulated_ratios(small: Estimate, large: Estimate, n: int, rng: np.random.Generator) -> np.ndarray:
     """Likelihood ratios of data simulated from `small`; those that could not be had are left out."""
+    if small._objective.weights is not None:
+        raise ModelError("The fits have case weights, and simulated data have none: repeat the rows instead.")
     draw = simulator(small._objective)
     null, observe_null = retargeted(small._objective)
     full, observe_full = retargeted(large._objective)

@@ -74,8 +74,9 @@ def interval(
     The scale of Wald intervals is that of the variable's own transform where it acts element by element (log for a
     standard deviation, logit for a probability). Elements of a simplex use the delta method on the logit, those of an
     ordered vector on their own scale, those of a Cholesky factor on the log (diagonal) or their own scale (off it).
-    `Deterministic`s use their own scale, but the log and atanh for the standard deviations and correlations that
-    ``pm.LKJCholeskyCov`` derives.
+    `Deterministic`s use the log, logit or atanh where their graph shows that they are positive (or negative), between 0
+    and 1, or between -1 and 1, and for the standard deviations and correlations that ``pm.LKJCholeskyCov`` derives;
+    otherwise their own scale.
 
     References
     ----------

@@ -143,11 +143,22 @@ def _packed_diagonal(entry: Entry) -> np.ndarray:
 
 
 def _derived_links(est: Estimate) -> np.ndarray:
-    """Identity, but for the standard deviations and correlations that PyMC derives from a Cholesky factor."""
+    """By the bounds that a graph shows; of what PyMC derives from a Cholesky factor, by its nature."""
+    lower, upper = est._objective.parameters.derived_bounds
+    by_bounds = np.select(
+        [
+            (lower == 0) & (upper == 1),
+            (lower == -1) & (upper == 1),
+            ((lower == 0) & np.isposinf(upper)) | ((upper == 0) & np.isneginf(lower)),
+        ],
+        ["logit", "atanh", "log"],
+        "identity",
+    )
     transforms = est._objective.parameters.transforms
     cholesky = [name for name, t in transforms.items() if getattr(t, "name", None) == "cholesky-cov-packed"]
     special = {f"{name}_stds": "log" for name in cholesky} | {f"{name}_corr": "atanh" for name in cholesky}
-    return np.array([special.get(name, "identity") for name in est._derived_layout.owners()], dtype="<U8")
+    owners = est._derived_layout.owners()
+    return np.array([special.get(name, link) for name, link in zip(owners, by_bounds, strict=True)], dtype="<U8")
 
 
 def _replace_elementwise(est: Estimate, params: np.ndarray, errors: np.ndarray, z: np.ndarray) -> None:
