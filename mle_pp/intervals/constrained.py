@@ -24,6 +24,8 @@ MAX_ITERATIONS = 100
 _NOISE = 1e-13
 _DECREMENT = 1e-20
 _FEASIBLE = 1e-13
+# Where the likelihood itself is rounding errors, what may be left to gain: a thousandth of a standard error squared
+_ENOUGH = 1e-6
 
 
 class Scalar(Protocol):
@@ -107,7 +109,7 @@ def constrained_maximum(
             # The likelihood can no longer tell which point is better; its gradient still can
             better = new is not None and _Local.of(new, scale).size < 0.5 * local.size
             if not better:
-                done = local.is_almost_feasible and local.is_convex and local.decrement < 1e-9
+                done = local.is_almost_feasible and local.is_convex and local.decrement < _ENOUGH
                 return ConstrainedMaximum(point.x, point.value, local.multipliers, done)
             assert new is not None
             point = new
@@ -129,7 +131,7 @@ def constrained_maximum(
         if radius < 1e-15 * max(1.0, float(np.linalg.norm(scale * point.x))):
             break
     local = _Local.of(point, scale)
-    done = local.is_almost_feasible and local.is_convex and local.decrement < 1e-9
+    done = local.is_almost_feasible and local.is_convex and local.decrement < _ENOUGH
     return ConstrainedMaximum(point.x, point.value, local.multipliers, done)
 
 
