@@ -261,6 +261,20 @@ def test_basic_interval_of_a_decreasing_transform():
     assert low < high < 0
 
 
+def test_nearly_poisson_counts():
+    """A resample without overdispersion has an infinite alpha: variance ≤ mean, replicate by replicate."""
+    y = np.array([0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 7, 1, 3, 9])
+    with pm.Model() as model:
+        pm.NegativeBinomial("y", mu=pm.HalfNormal("mu", 10), alpha=pm.HalfNormal("alpha", 10), observed=y)
+    with pytest.warns(mle.VerdictWarning, match="AT_INFINITY"):
+        boot = run(mle.find_MLE(model), 60, "rows", random_seed=4)
+    samples = [np.repeat(y, multinomial(4, k, 16)) for k in range(60)]
+    level = np.array([s.var() <= s.mean() for s in samples])
+    assert 5 < level.sum() < 55
+    np.testing.assert_array_equal(boot.draws["alpha"].values.ravel() == np.inf, level)
+    np.testing.assert_allclose(boot.draws["mu"].values.ravel(), [s.mean() for s in samples], rtol=1e-6)
+
+
 # -- refits that fail ---------------------------------------------------------------------------------------------
 
 

@@ -34,7 +34,6 @@ _ITERATIONS = 30
 _DECREMENT = 1e-12
 # Of the estimate's information along any direction: a refit with less is looked at closely
 _LEAST_INFORMATION = 1e-3
-_LEAST_CURVATURE = 0.05
 _SMALLEST_SHARE = 1e-3
 # Numbers that one evaluation goes through: more replicates at once gain nothing, and leave the processor's cache
 _ELEMENTS = 60_000
@@ -191,7 +190,7 @@ class Refitter:
         values, vectors = np.linalg.eigh(whitener @ scaled @ whitener.T)
         white = (slope / scale) @ whitener.T
         rotated = (vectors.swapaxes(1, 2) @ white[:, :, None])[:, :, 0]
-        ratio = rotated / np.maximum(np.abs(values), _LEAST_CURVATURE)
+        ratio = rotated / np.maximum(np.abs(values), _LEAST_INFORMATION)
         step = (vectors @ ratio[:, :, None])[:, :, 0] @ whitener / scale
         return step, 0.5 * np.sum(rotated * ratio, axis=1), np.where(usable, values[:, 0], -1.0)
 
