@@ -79,7 +79,7 @@ def rank(ests: Mapping[str, Estimate] | Sequence[Estimate], criterion: str = "ai
     ...     observed = pm.Normal("y", pm.Normal("mu", 0, 10), pm.HalfNormal("sigma", 10), observed=y)
     >>> table = mle.rank({"known sigma": mle.find_MLE(free), "free sigma": mle.find_MLE(wide)})
     >>> table["delta"].round(3).to_dict()
-    {'known sigma': 0.0, 'free sigma': 1.967}
+    {'known sigma': 0.0, 'free sigma': 1.966}
     """
     if criterion not in CRITERIA:
         raise ValueError(f"criterion={criterion!r} is not one of {', '.join(map(repr, CRITERIA))}.")

@@ -1,5 +1,8 @@
 """Ranking, TIC and the information-matrix test, against formulas written out here and against other programs."""
 
+import doctest
+import sys
+
 import numpy as np
 import pymc as pm
 import pytest
@@ -132,3 +135,7 @@ def test_rows_are_needed():
     for function in (mle.tic, mle.information_matrix_test):
         with pytest.raises(mle.ModelError, match=r"That of y is one block.*parametric bootstrap"):
             function(est)
+
+
+def test_examples_in_docstrings():
+    assert doctest.testmod(sys.modules["mle_pp.criteria"]).failed == 0

@@ -111,7 +111,7 @@ def test_information_of_one_row(family):
                 np.testing.assert_allclose(given, expected, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize(("n", "p"), [(1e-3, 0.5), (0.5, 1e-4), (2, 0.999999), (50, 0.2), (1e6, 0.99), (1e4, 1e-3)])
+@pytest.mark.parametrize(("n", "p"), [(1e-3, 0.5), (0.5, 1e-4), (2, 0.999999), (50, 0.2), (1e6, 0.99), (1e3, 1e-2)])
 def test_negative_binomial_at_its_extremes(n, p):
     """ψ′(n) − E ψ′(n + Y) = Σ P(Y > j) / (n + j)², for ψ′(n) − ψ′(n + y) = Σ 1/(n + j)² over j < y."""
     j = np.arange(min(int(20 * n * (1 - p) / p + 60 / p + 100), 5_000_000))

@@ -1,5 +1,8 @@
 """Covariance matrices: against statsmodels, against closed forms, and where the model is wrong, as theory says."""
 
+import doctest
+import sys
+
 import numpy as np
 import pandas as pd
 import pymc as pm
@@ -285,3 +288,7 @@ def test_simulated_expected_information():
     halves = [np.sqrt(np.diag(np.linalg.inv(simulated[k::2].mean(axis=0)))) for k in (0, 1)]
     assert np.max(np.abs(halves[0] / halves[1] - 1)) < 3 * 2 * cov.attrs["mc_error"]
     xr.testing.assert_identical(mle.find_MLE(model).cov("expected"), cov)
+
+
+def test_examples_in_docstrings():
+    assert doctest.testmod(sys.modules["mle_pp.estimate"]).failed == 0
