@@ -10,7 +10,7 @@ from mle_pp.check import check_gradient
 from mle_pp.intervals import interval
 from mle_pp.intervals.profiles import Profile, Profiles, SideStatus, profile
 from mle_pp.intervals.regions import Region, region
-from mle_pp.resample import bootstrap, jackknife
+from mle_pp.resample import Bootstrap, Coverage, Jackknife, bootstrap, coverage, jackknife
 from mle_pp.hypothesis import TestResult, lr_test, score_test, wald_test
 from mle_pp.predict import Prediction, predict, simulate
 from mle_pp.criteria import InformationMatrixTest, information_matrix_test, rank, tic
@@ -19,10 +19,13 @@ from mle_pp.datatree import from_datatree
 from mle_pp.plots import plot_dist, plot_forest, plot_starts
 
 __all__ = [
+    "Bootstrap",
+    "Coverage",
     "Estimate",
     "EstimationError",
     "Finding",
     "InformationMatrixTest",
+    "Jackknife",
     "ModelError",
     "Prediction",
     "Profile",
@@ -40,6 +43,7 @@ __all__ = [
     "bootstrap",
     "check_gradient",
     "compare",
+    "coverage",
     "find_MAP",
     "find_MLE",
     "flatten",

@@ -34,6 +34,8 @@ from pytensor.tensor.elemwise import CAReduce, Elemwise
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
+from mle_pp.direct import translate
+
 BACKENDS = ("auto", "interpreted", "jax", "numba")
 
 # Scalar operations without a NumPy function of their own would be called for each element in a Python loop.
@@ -54,6 +56,9 @@ def _vectorize(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     op = Elemwise(node.op.scalar_op, nfunc_spec=(f"mle_pp.ufuncs.{name}", arguments, 1))
     return op.make_node(*node.inputs).outputs
 
+
+# From this call on a translation, which takes as long as some calls, pays.
+_OFTEN = 20
 
 # `merge` joins equal sub-expressions, which reverse-mode derivatives are full of, and costs next to nothing.
 _LAST = 100.0
@@ -175,13 +180,31 @@ def _function(inputs: Sequence[Variable], outputs: Sequence[Variable], mode: Any
         warnings.simplefilter("ignore", RuntimeWarning)
         compiled = pytensor.function(list(inputs), list(outputs), mode=mode, on_unused_input="ignore")
     compiled.trust_input = True
+    return Quiet(compiled, direct=mode is _INTERPRETED)
 
-    def call(*arguments: np.ndarray) -> list[np.ndarray]:
+
+class Quiet:
+    """A compiled function without warnings; interpreted and called often, it is translated to plain NumPy calls."""
+
+    def __init__(self, compiled: Any, direct: bool) -> None:
+        self._compiled, self._direct = compiled, direct
+        self._calls = 0
+        self._translated: Callable[..., list[np.ndarray]] | None = None
+
+    def __call__(self, *arguments: np.ndarray) -> list[np.ndarray]:
+        """The outputs, as arrays."""
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            return [np.asarray(value) for value in compiled(*arguments)]
+            if self._translated is not None:
+                return self._translated(*arguments)
+            self._calls += 1
+            if self._direct and self._calls == _OFTEN:
+                self._translated = translate(self._compiled, arguments)
+            return [np.asarray(value) for value in self._compiled(*arguments)]
 
-    return call
+    def __getstate__(self) -> dict[str, Any]:
+        # The translation is made anew where it is needed
+        return {**self.__dict__, "_calls": 0, "_translated": None}
 
 
 def build(

@@ -189,7 +189,7 @@ def _find(
         parameters = objective.parameters
         runs = run_starts(objective, parameters.initial, parameters.default, starts, seed, method)
         diagnosis, reached = _judge(objective, runs)
-        estimate = _assemble(model, found, objective, runs, reached, diagnosis)
+        estimate = assemble(model, found, objective, runs, reached, diagnosis)
     verdict = estimate.verdict
     if verdict.status.is_failure and on_failure == "raise":
         raise EstimationError(verdict.message, estimate)
@@ -211,7 +211,7 @@ def refit(est: Estimate, x: np.ndarray) -> Estimate:
     with np.errstate(all="ignore"):
         run = Run("profile", x, objective.value(x), maximize(objective, x))
         diagnosis, reached = _judge(objective, [run])
-        found = _assemble(est.model, est.roles, objective, [run], reached, diagnosis)
+        found = assemble(est.model, est.roles, objective, [run], reached, diagnosis)
     earlier = est.starts.assign(optimum=est.starts["optimum"] + 1)
     starts = pd.concat([earlier, found.starts], ignore_index=True).rename_axis("start")
     return replace(found, starts=starts)
@@ -304,7 +304,7 @@ def _same(objective: ModelObjective, one: Run, other: Run) -> bool:
     return abs(a - b) <= 1e-7 * max(1.0, abs(a))
 
 
-def _assemble(
+def assemble(
     model: pm.Model,
     found: Roles,
     objective: ModelObjective,
@@ -312,6 +312,7 @@ def _assemble(
     reached: list[int],
     diagnosis: Diagnosis,
 ) -> Estimate:
+    """The estimate that a diagnosis makes of the runs that led to it."""
     parameters, x = objective.parameters, diagnosis.optimum.x
     status = diagnosis.verdict.status
     scales = scales_at(parameters, x, diagnosis.null, diagnosis.drift, diagnosis.lost, diagnosis.basis)

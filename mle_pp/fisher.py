@@ -47,6 +47,42 @@ def _beta(a: np.ndarray, b: np.ndarray) -> Block:
     return {(0, 0): polygamma(1, a) - both, (0, 1): -both, (1, 1): polygamma(1, b) - both}
 
 
+def _inverse_gamma(shape: np.ndarray, scale: np.ndarray) -> Block:
+    return {(0, 0): polygamma(1, shape), (0, 1): -1 / scale, (1, 1): shape / scale**2}
+
+
+_EULER = float(np.euler_gamma)
+
+
+def _gumbel(mu: np.ndarray, beta: np.ndarray) -> Block:
+    return {(0, 0): 1 / beta**2, (0, 1): (_EULER - 1) / beta**2, (1, 1): (np.pi**2 / 6 + (1 - _EULER) ** 2) / beta**2}
+
+
+def _weibull(shape: np.ndarray, scale: np.ndarray) -> Block:
+    return {
+        (0, 0): (np.pi**2 / 6 + (1 - _EULER) ** 2) / shape**2,
+        (0, 1): (_EULER - 1) / scale,
+        (1, 1): (shape / scale) ** 2,
+    }
+
+
+def _negative_binomial(n: np.ndarray, p: np.ndarray) -> Block:
+    """About n, ψ′(n) − E ψ′(n + Y), in the form of an integral.
+
+    With ψ′(z) = ∫ t exp(−zt) / (1 − exp(−t)) dt (DLMF 5.9.12) the expectation is that of exp(−tY), which is known:
+    1 − E exp(−tY) = 1 − (1 + q (1 − exp(−t)) / p)⁻ⁿ. On the scale of log(nt) the trapezoidal rule converges
+    geometrically (Trefethen and Weideman 2014, SIAM Review 56), and nothing cancels.
+    """
+    q, about_n = 1 - p, np.zeros_like(p)
+    for u in np.arange(-40.0, 7.0, _STEP):
+        t = np.exp(u) / n
+        w = -np.expm1(-t)
+        about_n += -np.expm1(-n * np.log1p(q * w / p)) * np.exp(-n * t) * t**2 / w
+    return {(0, 0): _STEP * about_n, (0, 1): -1 / p, (1, 1): n / (p**2 * q)}
+
+
+_STEP = 0.25
+
 # By the name of the random operation; the arguments are its distribution parameters, in PyTensor's order.
 FAMILIES: dict[str, Callable[..., Block]] = {
     "NormalRV": _location_scale(1.0, 2.0),
@@ -61,6 +97,11 @@ FAMILIES: dict[str, Callable[..., Block]] = {
     "ExponentialRV": lambda scale: {(0, 0): 1 / scale**2},
     "GammaRV": _gamma,
     "BetaRV": _beta,
+    "InvGammaRV": _inverse_gamma,
+    "GumbelRV": _gumbel,
+    "WeibullBetaRV": _weibull,
+    "NegBinomialRV": _negative_binomial,
+    "GeometricRV": lambda p: {(0, 0): 1 / (p**2 * (1 - p))},
 }
 
 # Where the location stands among the parameters.

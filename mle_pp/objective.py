@@ -18,7 +18,6 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter
 from pytensor.graph.traversal import ancestors
-from pytensor.tensor.variable import TensorVariable
 from pytensor.xtensor.type import XTensorType, xtensor_shared
 
 from mle_pp import backends
@@ -117,9 +116,9 @@ class ModelObjective:
             terms, priors = likelihood_terms(model, likelihood), log_densities(model, penalized)
             self.snapshot = _copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
             self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot)
-            dims = [model.named_vars_to_dims.get(variable.name) for variable in (*likelihood, *penalized)]
-            replaced = self.parameters.replace([*terms, *priors])
-            graphs = backends.simplify([in_dims_order(g, d) for g, d in zip(replaced, dims, strict=True)])
+            graphs = backends.simplify(
+                [backends.as_tensor(graph) for graph in self.parameters.replace([*terms, *priors])]
+            )
         self.data = {**observed_data(model), **constant_data(model)}
         self.names = [variable.name for variable in likelihood]
         self._pointwise = backends.build([self.parameters.x], graphs[: len(terms)])
@@ -494,11 +493,3 @@ def _observations(variable: Variable, values: np.ndarray | None) -> int:
     if values is None:
         return 0
     return 1 if type(variable.owner.op).__name__ in _VECTORS else len(values)
-
-
-def in_dims_order(term: Variable, dims: Sequence[str | None] | None) -> TensorVariable:
-    """A term as a plain tensor, with its axes in the order of the variable's dims."""
-    if isinstance(term.type, XTensorType) and dims:
-        order = [dim for dim in dims if dim in term.type.dims]
-        term = term.transpose(*order, *(dim for dim in term.type.dims if dim not in order))
-    return backends.as_tensor(term)

@@ -7,6 +7,7 @@ the user's model stays as it is whatever happens.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -122,20 +123,34 @@ def simulator(objective: ModelObjective, data: Mapping[Variable, Variable] | Non
         generators = find_rng_nodes(graphs)
         inputs = [generator.type() for generator in generators]
         graphs = graph_replace(graphs, dict(zip(generators, inputs, strict=True)), strict=False)
-        function = backends.build([objective.parameters.x, *inputs], graphs)
     drawn = [rv.name for rv in observed]
+    return _Simulator(objective.parameters.x, inputs, graphs, drawn, _without_draws(objective) or ", ".join(drawn))
 
-    def draw(rng: np.random.Generator, x: np.ndarray) -> dict[str, np.ndarray]:
+
+class _Simulator:
+    """Graphs of the observed variables, and their function once it is needed; pickles without it."""
+
+    def __init__(
+        self, x: Variable, inputs: Sequence[Variable], graphs: Sequence[Variable], names: Sequence[str], suspects: str
+    ) -> None:
+        self._x, self._inputs, self._graphs, self._names, self._suspects = x, inputs, graphs, names, suspects
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_function"}
+
+    @cached_property
+    def _function(self) -> Callable[..., list[np.ndarray]]:
+        return backends.build([self._x, *self._inputs], self._graphs)
+
+    def __call__(self, rng: np.random.Generator, x: np.ndarray) -> dict[str, np.ndarray]:
         try:
-            arrays = function(x, *rng.spawn(len(inputs)))
+            arrays = self._function(x, *rng.spawn(len(self._inputs)))
         except NotImplementedError as error:
             raise ModelError(
-                f"{_without_draws(objective) or ', '.join(drawn)} cannot be drawn: its distribution has a density "
-                f"only. Give pm.CustomDist the argument dist= or random=."
+                f"{self._suspects} cannot be drawn: its distribution has a density only. Give pm.CustomDist the "
+                f"argument dist= or random=."
             ) from error
-        return dict(zip(drawn, arrays, strict=True))
-
-    return draw
+        return dict(zip(self._names, arrays, strict=True))
 
 
 def _without_draws(objective: ModelObjective) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import polygamma
 
-# Bernoulli numbers B₂, B₄, ... of the asymptotic series, and from where on it is exact in double precision.
+# Bernoulli numbers B₂, B₄, ... of the asymptotic series, which is exact in double precision after so many steps up.
 _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
 _ASYMPTOTIC = 10
 
@@ -17,11 +17,8 @@ def trigamma(x: np.ndarray) -> np.ndarray:
         return polygamma(1, z)
     total = np.zeros_like(z)
     for _ in range(_ASYMPTOTIC):
-        small = z < _ASYMPTOTIC
-        if not small.any():
-            break
-        total = total + np.where(small, 1 / (z * z), 0.0)
-        z = z + small
+        total += 1 / (z * z)
+        z = z + 1
     w = 1 / (z * z)
     series = np.zeros_like(z)
     for number in reversed(_BERNOULLI):
@@ -36,7 +33,9 @@ def softplus(x: np.ndarray) -> np.ndarray:
 
 def second(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """`y`, in the shape of both."""
-    return np.broadcast_to(y, np.broadcast_shapes(np.shape(x), np.shape(y)))
+    if x.shape == y.shape:
+        return y
+    return np.broadcast_to(y, np.broadcast_shapes(x.shape, y.shape))
 
 
 def log1mexp(x: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ LAYERS = {
     1: {
         "rows",
         "ufuncs",
+        "direct",
         "backends",
         "derivatives",
         "parameters",
@@ -41,6 +42,7 @@ LAYERS = {
 SIBLINGS = {
     "linalg": {"errors"},
     "display": {"errors"},
+    "backends": {"direct"},
     "derivatives": {"backends"},
     "parameters": {"backends", "derivatives", "supports"},
     "roles": {"backends", "derivatives", "parameters"},

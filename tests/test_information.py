@@ -10,7 +10,7 @@ from scipy import stats
 
 import mle_pp as mle
 from mle_pp.covariances import KINDS
-from mle_pp.simulated import ACCURACY
+from mle_pp.simulated import ACCURACY, simulated_information
 
 RNG = np.random.RandomState(5)
 N = 400
@@ -275,6 +275,13 @@ def test_simulated_expected_information():
     ])  # fmt: skip
     exact = np.sqrt(np.diag(np.linalg.inv(information)))
     errors = est.stderr("expected")
-    np.testing.assert_allclose([errors["k"], errors["lam"]], exact, rtol=5 * ACCURACY)
+    np.testing.assert_allclose([errors["k"], errors["lam"]], exact, rtol=3 * cov.attrs["mc_error"])
     assert abs(float(est.stderr()["k"]) / exact[0] - 1) > 5 * ACCURACY
+    simulated = simulated_information(est._objective, est._optimum.x, np.eye(2))
+    assert len(simulated) == cov.attrs["n_simulations"]
+    mean = np.linalg.inv(simulated.mean(axis=0))
+    np.testing.assert_allclose(est.cov("expected", scale="unconstrained"), mean, rtol=1e-10)
+    # The stated error is that of means: the same from halves of the simulations, but for √2
+    halves = [np.sqrt(np.diag(np.linalg.inv(simulated[k::2].mean(axis=0)))) for k in (0, 1)]
+    assert np.max(np.abs(halves[0] / halves[1] - 1)) < 3 * 2 * cov.attrs["mc_error"]
     xr.testing.assert_identical(mle.find_MLE(model).cov("expected"), cov)

@@ -165,7 +165,7 @@ def test_choice_of_variables(simple):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"kind": "profile"}, ValueError, r"kind='profile' is not one of 'wald'"),
+        ({"kind": "score"}, ValueError, r"kind='score' is not one of 'wald', 'profile'"),
         ({"ci_prob": 89}, ValueError, "ci_prob=89 is not a probability"),
         ({"var_names": "tau"}, KeyError, r"tau not among the variables \(mu, nu\)"),
     ],

@@ -24,6 +24,8 @@ MAX_ITERATIONS = 100
 _NOISE = 1e-13
 _DECREMENT = 1e-20
 _FEASIBLE = 1e-13
+# Where the likelihood itself is rounding errors, what may be left to gain: a thousandth of a standard error squared
+_ENOUGH = 1e-6
 
 
 class Scalar(Protocol):
@@ -102,12 +104,12 @@ def constrained_maximum(
             penalty = max(penalty, -gain / (0.7 * closer), 1.5 * float(np.abs(local.normal_multipliers).max()))
         predicted = gain + penalty * closer
         noise = _NOISE * max(1.0, abs(point.value))
-        new = _trial(objective, quantities, point, step / scale)
+        new = _Point.at(objective, quantities, target, point.x + step / scale)
         if predicted < noise:
             # The likelihood can no longer tell which point is better; its gradient still can
             better = new is not None and _Local.of(new, scale).size < 0.5 * local.size
             if not better:
-                done = local.is_almost_feasible and local.is_convex and local.decrement < 1e-9
+                done = local.is_almost_feasible and local.is_convex and local.decrement < _ENOUGH
                 return ConstrainedMaximum(point.x, point.value, local.multipliers, done)
             assert new is not None
             point = new
@@ -116,7 +118,7 @@ def constrained_maximum(
         ratio = local.merit_gain(point, new, penalty) / predicted
         if ratio < 0.25 and new is not None and local.distance < 0.1 * length:
             corrected = step + local.towards_surface(new)
-            again = _trial(objective, quantities, point, corrected / scale)
+            again = _Point.at(objective, quantities, target, point.x + corrected / scale)
             other = local.merit_gain(point, again, penalty) / predicted
             if other > ratio:
                 new, ratio = again, other
@@ -129,7 +131,7 @@ def constrained_maximum(
         if radius < 1e-15 * max(1.0, float(np.linalg.norm(scale * point.x))):
             break
     local = _Local.of(point, scale)
-    done = local.is_almost_feasible and local.is_convex and local.decrement < 1e-9
+    done = local.is_almost_feasible and local.is_convex and local.decrement < _ENOUGH
     return ConstrainedMaximum(point.x, point.value, local.multipliers, done)
 
 
@@ -157,11 +159,6 @@ class _Point:
         if not all(np.all(np.isfinite(part)) for part in parts):
             return None
         return cls(x, value, gradient, hessian, target, offsets, slopes, curvatures)
-
-
-def _trial(objective: Objective, quantities: Sequence[Scalar], point: _Point, step: np.ndarray) -> _Point | None:
-    x = point.x + step
-    return _Point.at(objective, quantities, point.target, x) if np.isfinite(objective.value(x)) else None
 
 
 @dataclass

@@ -64,11 +64,18 @@ class Top:
     point : Point
     basis : ndarray, shape (size, rank)
         The directions that the data determine.
+    drift : ndarray, shape (size, k)
+        Those towards a limit that the point stands for.
+    holds : bool
+        Whether to look for maxima at that limit first: the likelihood is flat there in the directions of `drift`, and
+        its values may be rounding errors farther out.
     """
 
     objective: Objective
     point: Point
     basis: np.ndarray
+    drift: np.ndarray
+    holds: bool = False
 
     def check(self, x: np.ndarray, value: float) -> None:
         """Raise where the likelihood is visibly higher than at the top."""

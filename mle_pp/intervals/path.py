@@ -7,13 +7,14 @@ turns out to be higher than at the supposed maximum.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import pairwise
 
 import numpy as np
 
+from mle_pp.diagnose import Slice
 from mle_pp.intervals.constrained import Scalar, constrained_maximum
 from mle_pp.intervals.endpoint import Endpoint, Point, Top, newton_endpoint, tolerance
 from mle_pp.linalg import curvature_scale
@@ -40,31 +41,81 @@ class Path:
     ending: Ending
 
 
-def maximum_at(top: Top, scalar: Scalar, psi: float, start: np.ndarray, drift: np.ndarray) -> Endpoint | None:
+def maximum_at(top: Top, scalar: Scalar, psi: float, start: np.ndarray) -> Endpoint | None:
     """The point of the profile where the scalar is `psi`; None if it was not found from this start."""
-    found = constrained_maximum(top.objective, [scalar], [psi], start)
+    starts = [start]
+    if top.holds:
+        held = _held(top, scalar, psi, start)
+        inward = off_the_edge(top, held.x, held.value) if held else []
+        if held and not inward:
+            top.check(held.x, held.value)
+            return held
+        starts += inward
+    found = _highest(top, scalar, psi, starts)
+    if found is not None and not top.holds:
+        found = _highest(top, scalar, psi, off_the_edge(top, found.x, found.value), found)
+    if found is not None:
+        top.check(found.x, found.value)
+    return found
+
+
+def _highest(
+    top: Top, scalar: Scalar, psi: float, starts: Sequence[np.ndarray], known: Endpoint | None = None
+) -> Endpoint | None:
+    """The best of the constrained maxima from these starts, and of one that is known."""
+    for start in starts:
+        found = constrained_maximum(top.objective, [scalar], [psi], start)
+        if found.converged and (known is None or found.value > known.value):
+            known = Endpoint(found.x, psi, found.value, float(found.multipliers[0]))
+    return known
+
+
+@dataclass(frozen=True)
+class _InPlane:
+    """A scalar on a plane."""
+
+    scalar: Scalar
+    plane: Slice
+    basis: np.ndarray
+
+    def value(self, u: np.ndarray) -> float:
+        return self.scalar.value(self.plane.point(u))
+
+    def gradient(self, u: np.ndarray) -> np.ndarray:
+        return self.basis.T @ self.scalar.gradient(self.plane.point(u))
+
+    def hessian(self, u: np.ndarray) -> np.ndarray:
+        return self.basis.T @ self.scalar.hessian(self.plane.point(u)) @ self.basis
+
+
+def _held(top: Top, scalar: Scalar, psi: float, start: np.ndarray) -> Endpoint | None:
+    """The constrained maximum at the limit."""
+    plane = Slice(top.objective, top.point.x, top.basis)
+    inside = np.linalg.lstsq(top.basis, start - top.point.x)[0]
+    found = constrained_maximum(plane, [_InPlane(scalar, plane, top.basis)], [psi], inside)
     if not found.converged:
         return None
-    # At the edge of a transformed scale slopes vanish, and the likelihood may have come to rise inward unseen
-    for inward in _off_the_edge(top, found.x, found.value, drift):
-        other = constrained_maximum(top.objective, [scalar], [psi], inward)
-        if other.converged and other.value > found.value:
-            found = other
-    top.check(found.x, found.value)
-    return Endpoint(found.x, psi, found.value, float(found.multipliers[0]))
+    return Endpoint(plane.point(found.x), psi, found.value, float(found.multipliers[0]))
 
 
-def _off_the_edge(top: Top, x: np.ndarray, value: float, drift: np.ndarray) -> Iterator[np.ndarray]:
-    """Points back from the limit where the likelihood is higher than at x."""
-    for whole in drift.T:
+def off_the_edge(top: Top, x: np.ndarray, value: float) -> list[np.ndarray]:
+    """Points back from the limit where the likelihood is higher than at x.
+
+    At the edge of a transformed scale slopes vanish, and the likelihood may have come to rise inward unseen.
+    """
+    found = []
+    for whole in top.drift.T:
         moving = np.flatnonzero(whole)
         alone = [np.where(np.arange(whole.size) == k, whole, 0.0) for k in moving] if moving.size > 1 else []
         for direction in [whole, *alone]:
+            # Steps that are too small to change anything show the rounding errors
+            near = [top.objective.value(x + k * 1e-8 * direction) for k in range(-4, 5)]
             back = [x - t * direction for t in 2.0 ** np.arange(-6, 7, 0.5)]
             values = [top.objective.value(b) for b in back]
             best = int(np.argmax(values))
-            if values[best] > value + tolerance(1.0, value):
-                yield back[best]
+            if values[best] > value + 10 * np.ptp(near) + tolerance(1.0, value):
+                found.append(back[best])
+    return found
 
 
 def follow(
@@ -74,7 +125,6 @@ def follow(
     drop: float,
     first: Sequence[Endpoint],
     direction: np.ndarray,
-    drift: np.ndarray,
 ) -> Path:
     """Follow a side of the profile until it has fallen by `drop`.
 
@@ -88,21 +138,21 @@ def follow(
         Points that are known, from the maximum outward.
     direction : ndarray, shape (size,)
         The first step from the last of them.
-    drift : ndarray, shape (size, k)
-        Directions to a limit in which the maximum lies.
     """
     points, factor = list(first), 1.0
     for _ in range(_MOST):
-        ahead = _next(top, scalar, side, points[-1], factor * direction, drift)
+        ahead = _next(top, scalar, side, points[-1], factor * direction)
         if ahead is None:
+            if _stays_level(top, points, drop):
+                return Path(points, Ending.LEVEL)
             factor /= 2
             if factor < _SMALLEST:
-                return Path(points, Ending.STUCK)
+                break
             continue
         points.append(ahead)
         fallen = top.point.value - ahead.value
         if fallen >= drop:
-            end = _between(top, scalar, side, drop, points[-2], ahead, drift)
+            end = _between(top, scalar, side, drop, points[-2], ahead)
             return Path([*points[:-1], end] if end else points, Ending.CROSSED if end else Ending.STUCK)
         if _is_level(top, points, drop):
             return Path(points, Ending.LEVEL)
@@ -112,18 +162,16 @@ def follow(
     return Path(points, Ending.STUCK)
 
 
-def _next(top: Top, scalar: Scalar, side: int, last: Endpoint, step: np.ndarray, drift: np.ndarray) -> Endpoint | None:
+def _next(top: Top, scalar: Scalar, side: int, last: Endpoint, step: np.ndarray) -> Endpoint | None:
     """The point of the profile that a step leads to."""
     start = last.x + step
     psi = scalar.value(start)
     if not (np.isfinite(psi) and side * (psi - last.psi) > 0):
         return None
-    return _best_at(top, scalar, psi, [start, last.x], last, drift)
+    return _best_at(top, scalar, psi, [start, last.x], last)
 
 
-def _best_at(
-    top: Top, scalar: Scalar, psi: float, starts: Sequence[np.ndarray], last: Endpoint, drift: np.ndarray
-) -> Endpoint | None:
+def _best_at(top: Top, scalar: Scalar, psi: float, starts: Sequence[np.ndarray], last: Endpoint) -> Endpoint | None:
     """The point of the profile that the first start leads to or, if it does not fit the last one, the best of all.
 
     The profile falls by the integral of its slope; where it does not, some point is only a local maximum, or lies on
@@ -131,7 +179,7 @@ def _best_at(
     """
     best: Endpoint | None = None
     for start in starts:
-        found = maximum_at(top, scalar, psi, start, drift) if np.isfinite(top.objective.value(start)) else None
+        found = maximum_at(top, scalar, psi, start) if np.isfinite(top.objective.value(start)) else None
         if found is None or (best is not None and best.value >= found.value):
             continue
         best = found
@@ -158,9 +206,14 @@ def _is_level(top: Top, points: list[Endpoint], drop: float) -> bool:
     return doubles and all(abs(b - a) < _LEVEL * left for a, b in pairwise(fallen))
 
 
-def _between(
-    top: Top, scalar: Scalar, side: int, drop: float, inner: Endpoint, outer: Endpoint, drift: np.ndarray
-) -> Endpoint | None:
+def _stays_level(top: Top, points: list[Endpoint], drop: float) -> bool:
+    """Whether as long a way again would cost next to nothing, as far as the slope at the end tells."""
+    last = points[-1]
+    left = drop - (top.point.value - last.value)
+    return len(points) > 1 and abs(last.slope * (last.psi - points[0].psi)) < _LEVEL * left
+
+
+def _between(top: Top, scalar: Scalar, side: int, drop: float, inner: Endpoint, outer: Endpoint) -> Endpoint | None:
     """The endpoint between two points of the profile: by Newton's method, or by halving with constrained maxima."""
     goal = top.point.value - drop
     enough = tolerance(drop, goal)
@@ -169,14 +222,14 @@ def _between(
         share = float(np.clip((np.sqrt(2 * drop) - low) / (high - low), 0.05, 0.95)) if high > low else 0.5
         start = inner.x + share * (outer.x - inner.x)
         if k < 5:
-            found = _newton(top, scalar, side, drop, start, inner.slope + share * (outer.slope - inner.slope), drift)
+            found = _newton(top, scalar, side, drop, start, inner.slope + share * (outer.slope - inner.slope))
             if found is not None and side * (found.psi - inner.psi) >= 0 and side * (outer.psi - found.psi) >= 0:
                 return found
         elif k % 3 == 0:
             # Interpolation may creep up to one end
             share = 0.5
         psi = inner.psi + share * (outer.psi - inner.psi)
-        middle = _best_at(top, scalar, psi, [start, inner.x, outer.x], inner, drift)
+        middle = _best_at(top, scalar, psi, [start, inner.x, outer.x], inner)
         if middle is None:
             return None
         if abs(middle.value - goal) <= enough:
@@ -187,9 +240,7 @@ def _between(
     return None
 
 
-def _newton(
-    top: Top, scalar: Scalar, side: int, drop: float, x: np.ndarray, multiplier: float, drift: np.ndarray
-) -> Endpoint | None:
+def _newton(top: Top, scalar: Scalar, side: int, drop: float, x: np.ndarray, multiplier: float) -> Endpoint | None:
     """Newton's method from near the endpoint, in the directions that matter there."""
     value, gradient, hessian = top.objective.derivatives(x)
     if not (np.isfinite(value) and np.all(np.isfinite(gradient)) and np.all(np.isfinite(hessian))):
@@ -200,7 +251,7 @@ def _newton(
     if found is None:
         return None
     # It is stationary; whether it is a maximum is seen by maximizing from there
-    best = maximum_at(top, scalar, found.psi, found.x, drift)
+    best = maximum_at(top, scalar, found.psi, found.x)
     is_highest = best is not None and best.value - found.value <= 10 * tolerance(drop, found.value)
     return found if is_highest else None
 
@@ -216,7 +267,7 @@ def _curved(top: Top, point: Point, bend: np.ndarray) -> np.ndarray:
     return unit[:, None] * vectors[:, np.abs(values) > 1e-8]
 
 
-def refined(top: Top, scalar: Scalar, points: list[Endpoint], count: int, drift: np.ndarray) -> list[Endpoint]:
+def refined(top: Top, scalar: Scalar, points: list[Endpoint], count: int) -> list[Endpoint]:
     """At least `count` points of one side of the profile, about equally far apart in the signed root."""
     points = list(points)
     roots = [_root(top, point) for point in points]
@@ -228,7 +279,7 @@ def refined(top: Top, scalar: Scalar, points: list[Endpoint], count: int, drift:
         a, b = points[k - 1], points[k]
         share = (wanted - roots[k - 1]) / (roots[k] - roots[k - 1])
         psi, start = a.psi + share * (b.psi - a.psi), a.x + share * (b.x - a.x)
-        middle = _best_at(top, scalar, psi, [start, a.x, b.x], a, drift)
+        middle = _best_at(top, scalar, psi, [start, a.x, b.x], a)
         if middle is not None:
             points.insert(k, middle)
             roots.insert(k, _root(top, middle))

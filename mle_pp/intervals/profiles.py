@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from mle_pp.errors import ProfileWarning
 from mle_pp.find import refit
 from mle_pp.information import limits as values_at_limit
 from mle_pp.intervals.endpoint import Endpoint, HigherPointError, Point, Top, newton_endpoint
-from mle_pp.intervals.path import Ending, Path, follow, maximum_at, refined
+from mle_pp.intervals.path import Ending, Path, follow, maximum_at, off_the_edge, refined
 from mle_pp.intervals.scalars import Coordinate, Limits, Target, target
 from mle_pp.linalg import inverse_on
 from mle_pp.verdict import Status
@@ -267,7 +267,7 @@ def top_of(est: Estimate, limits: Limits) -> Top:
     """The maximum with its derivatives."""
     optimum = est._optimum
     point = Point(optimum.x, optimum.value, optimum.gradient, optimum.hessian)
-    return Top(est._objective, point, limits.basis)
+    return Top(est._objective, point, limits.basis, limits.drift)
 
 
 @dataclass(frozen=True)
@@ -285,22 +285,23 @@ def _one(est: Estimate, top: Top, limits: Limits, scalar: Target, drop: float, p
         withheld = SideStatus.WITHHELD
         return Profile(scalar.label, np.nan, np.nan, np.nan, withheld, withheld, f"{reason} ({est.verdict.status})")
     pinned = limits.pinned(scalar, x)
+    top = replace(top, holds=bool(limits.drift.size) and not pinned)
     value = limits.end(scalar, x) if pinned else scalar.value(x)
     lower, upper = (side_of(est, top, limits, scalar, side, drop, pinned) for side in (-1, 1))
     note = "; ".join(dict.fromkeys(side.note for side in (lower, upper) if side.note))
     if points == 0:
         return Profile(scalar.label, value, lower.limit, upper.limit, lower.status, upper.status, note)
-    psi, loglik, root, path = _curve(est, top, scalar, limits, lower.points, upper.points, points)
+    psi, loglik, root, path = _curve(est, top, scalar, lower.points, upper.points, points)
     return Profile(
         scalar.label, value, lower.limit, upper.limit, lower.status, upper.status, note, psi, loglik, root, path
     )
 
 
 def _curve(
-    est: Estimate, top: Top, scalar: Target, limits: Limits, lower: list[Endpoint], upper: list[Endpoint], points: int
+    est: Estimate, top: Top, scalar: Target, lower: list[Endpoint], upper: list[Endpoint], points: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, xr.Dataset]:
     """Both sides of the curve in one, from left to right."""
-    left, right = (refined(top, scalar.working, side, 1 + points // 2, limits.drift) for side in (lower, upper))
+    left, right = (refined(top, scalar.working, side, 1 + points // 2) for side in (lower, upper))
     nodes = [*left[:0:-1], *right]
     sign = np.concatenate([-np.ones(len(left) - 1), np.ones(len(right))])
     loglik = np.array([node.value for node in nodes])
@@ -314,7 +315,7 @@ def side_of(est: Estimate, top: Top, limits: Limits, scalar: Target, side: int, 
     """One side of an interval, on the user's scale."""
     x, ahead = top.point.x, side * scalar.sign
     start = Endpoint(x, scalar.working.value(x), top.point.value, 0.0)
-    first, inside = [start], _inside(top, limits.drift, drop) if pinned else None
+    first, inside = [start], _inside(top, drop) if pinned else None
     if pinned:
         if inside is None:
             return _Side(np.nan, SideStatus.FAILED, first, "the likelihood does not fall behind the limit")
@@ -322,7 +323,7 @@ def side_of(est: Estimate, top: Top, limits: Limits, scalar: Target, side: int, 
             end = limits.end(scalar, x)
             return _Side(end, SideStatus.INFINITE if np.isinf(end) else SideStatus.EDGE, first)
     try:
-        if not limits.drift.size:
+        if not pinned:
             end_point = _at_once(top, scalar, ahead, drop)
             if end_point is not None:
                 return _Side(scalar.value(end_point.x), SideStatus.FOUND, [start, end_point])
@@ -330,9 +331,9 @@ def side_of(est: Estimate, top: Top, limits: Limits, scalar: Target, side: int, 
             direction = ahead * _wald_step(top, scalar, drop) / 2
         else:
             direction = inside[1] - inside[0]
-            near = maximum_at(top, scalar.working, scalar.working.value(inside[0]), inside[0], limits.drift)
+            near = maximum_at(top, scalar.working, scalar.working.value(inside[0]), inside[0])
             first = [start, near] if near is not None else first
-        path = follow(top, scalar.working, ahead, drop, first, direction, limits.drift)
+        path = follow(top, scalar.working, ahead, drop, first, direction)
     except HigherPointError as error:
         better = refit(est, error.x)
         allowed = not better.verdict.status.is_failure and better.verdict.status is not Status.IRREGULAR
@@ -350,9 +351,9 @@ def _wald_step(top: Top, scalar: Target, drop: float) -> np.ndarray:
     return step * np.sqrt(2 * drop / (slope @ step))
 
 
-def _inside(top: Top, drift: np.ndarray, drop: float) -> tuple[np.ndarray, np.ndarray] | None:
+def _inside(top: Top, drop: float) -> tuple[np.ndarray, np.ndarray] | None:
     """Two points straight back from the limit, where the likelihood has begun to fall."""
-    x, inward = top.point.x, -drift.sum(axis=1)
+    x, inward = top.point.x, -top.drift.sum(axis=1)
 
     def fallen(t: float) -> float:
         fall = top.point.value - top.objective.value(x + t * inward)
@@ -377,7 +378,9 @@ def _at_once(top: Top, scalar: Target, ahead: int, drop: float) -> Endpoint | No
     slope, step = scalar.working.gradient(top.point.x), _wald_step(top, scalar, drop)
     z = np.sqrt(2 * drop)
     slopes = np.array([z / (slope @ step), z / moved, abs(found.slope) / z])
-    return found if slopes.max() < _ALIKE * slopes.min() else None
+    if slopes.max() > _ALIKE * slopes.min() or off_the_edge(top, found.x, found.value):
+        return None
+    return found
 
 
 def _ended(top: Top, scalar: Target, path: Path, side: int) -> _Side:

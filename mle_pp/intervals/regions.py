@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
 
 _CORRECTIONS = 12
-# Standard errors, or as many times those of the Wald ellipse, at which a boundary counts as open
-_FAR = 30.0
+# As many times the size of the Wald ellipse, or so many log-units, away from the estimate, a boundary counts as open
+_FAR = 1000.0
+_FAR_LOG = 25.0
+_MOST = 5000
 # A step turns by at most about this, in radians
 _TURN = 0.35
 
@@ -209,8 +211,8 @@ class _Boundary:
 
     def _trace(self, first: _Node, stride: float, sense: int) -> tuple[list[_Node], bool]:
         """From a point on until it is reached again, or the boundary leaves every reasonable range."""
-        nodes, length, turned = [first], stride, 0.0
-        while np.linalg.norm(nodes[-1].u) < _FAR * np.sqrt(2 * self._drop) and len(nodes) < 5000:
+        nodes, length, turned, radius = [first], stride, 0.0, np.sqrt(2 * self._drop)
+        while not self._is_far(nodes[-1]) and len(nodes) < _MOST:
             last = nodes[-1]
             move = sense * length * last.tangent
             before = nodes[-2] if len(nodes) > 1 else None
@@ -226,15 +228,23 @@ class _Boundary:
             turn = _angle(last.tangent, ahead.tangent) if ahead else np.inf
             if ahead is None or abs(turn) > _TURN:
                 length /= 2
-                if length < 1e-4 * stride:
+                if length < 1e-8 * stride:
                     break
                 continue
             turned += sense * turn
             if abs(turned) > np.pi and self._passes(last, ahead, first):
                 return nodes, True
             nodes.append(ahead)
-            length = min(stride, 2 * length) if abs(turn) < _TURN / 2 else length
+            # Far out, where a region is long or open, steps grow with the distance
+            most = stride * max(1.0, float(np.linalg.norm(ahead.u)) / radius)
+            length = min(most, 2 * length if abs(turn) < _TURN / 2 else length)
         return nodes, False
+
+    def _is_far(self, node: _Node) -> bool:
+        """Whether the boundary has gone so far that it does not come back."""
+        log_units = np.abs(node.x - self._top.point.x)[self._top.objective.units > 0]
+        far = np.linalg.norm(node.u) > _FAR * np.sqrt(2 * self._drop)
+        return bool(far or np.any(log_units > _FAR_LOG))
 
     @staticmethod
     def _passes(last: _Node, ahead: _Node, first: _Node) -> bool:

@@ -76,10 +76,10 @@ def _here(task: Task, blocks: list[int], argument: Callable[[int], Any]) -> Iter
     cores = _cores()
     fastest = float("inf")
     for done, block in enumerate(blocks):
-        begin = time.perf_counter()
+        begin = time.process_time()
         yield block, alone(task, argument(block))
-        # The first block builds the functions, so the quicker of two counts
-        fastest = min(fastest, time.perf_counter() - begin)
+        # Of the processor, for others may be using it; the first block builds functions, so the quicker of two counts
+        fastest = min(fastest, time.process_time() - begin)
         rest = blocks[done + 1 :]
         if done in (1, 2) and cores > 1 and len(rest) > 1 and fastest * len(rest) > _WORTH_WORKERS:
             with Workers(min(cores, len(rest))) as workers:
@@ -162,7 +162,7 @@ class Workers(ThreadPoolExecutor):
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
         path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
         process = subprocess.Popen(
-            [sys.executable, "-m", "mle_pp.resample.worker"],
+            [sys.executable, "-c", "from mle_pp.resample.worker import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **threads, **path},

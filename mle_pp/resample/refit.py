@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytensor.tensor as pt
@@ -21,18 +22,20 @@ from mle_pp import backends
 from mle_pp.derivatives import Smooth, gradient
 from mle_pp.diagnose import Diagnosis, diagnose
 from mle_pp.estimate import Estimate
-from mle_pp.find import values_at
+from mle_pp.find import assemble, values_at
 from mle_pp.linalg import curvature_scale
-from mle_pp.optimize import maximize
+from mle_pp.optimize import Optimum, Run, Stop, maximize
 from mle_pp.optimize.newton import newton
 from mle_pp.parameters import like
 from mle_pp.predictive import exchangeable
-from mle_pp.verdict import Status
+from mle_pp.verdict import Status, Verdict
 
-_ITERATIONS = 20
+_ITERATIONS = 30
 _DECREMENT = 1e-12
 # Of the estimate's information along any direction: a refit with less is looked at closely
 _LEAST_INFORMATION = 1e-3
+_LEAST_CURVATURE = 0.05
+_SMALLEST_SHARE = 1e-3
 # Numbers that one evaluation goes through: more replicates at once gain nothing, and leave the processor's cache
 _ELEMENTS = 60_000
 _MOST = 50
@@ -95,6 +98,8 @@ class Refitter:
         self.units = est._objective.units
         self.start = est._optimum.x
         self.reference = -est._optimum.hessian
+        self.roles = est.roles
+        self.rows = est.n_obs
         self._is_regular = est.verdict.ok
 
     def restart(self, start: np.ndarray, reference: np.ndarray) -> None:
@@ -106,7 +111,7 @@ class Refitter:
         """Without the functions, which are built again where they are needed."""
         smooth = self.smooth
         fresh = Smooth(smooth.cost, smooth.x, smooth.backend, smooth.rows, smooth.inputs)
-        kept = ("parameters", "units", "start", "reference", "_is_regular")
+        kept = ("parameters", "units", "start", "reference", "roles", "rows", "_is_regular")
         return {"smooth": fresh, **{name: self.__dict__[name] for name in kept}}
 
     _checked = False
@@ -140,17 +145,24 @@ class Refitter:
         """Newton's method from the estimate, for those that it takes to a regular maximum without detours."""
         found: dict[int, Refit] = {}
         left = np.arange(len(inputs[0]))
-        x, before = np.tile(self.start, (left.size, 1)), np.full(left.size, -np.inf)
+        x, step = np.tile(self.start, (left.size, 1)), np.zeros((left.size, self.size))
+        before, share = np.full(left.size, -np.inf), np.ones(left.size)
         for _ in range(_ITERATIONS):
-            value, slope, matrix = self.derivatives(x, [array[left] for array in inputs])
-            step, decrement, least = self._steps(slope, matrix)
-            sound = (least > 1e-3 * _LEAST_INFORMATION) & (value > before - 1e-9 * np.maximum(1.0, np.abs(value)))
-            done = sound & (decrement < _DECREMENT) & (least > _LEAST_INFORMATION)
+            trial = x + share[:, None] * step
+            value, slope, matrix = self.derivatives(trial, [array[left] for array in inputs])
+            ahead, decrement, least = self._steps(slope, matrix)
+            better = value > before - 1e-9 * np.maximum(1.0, np.abs(value))
+            better &= np.all(np.isfinite(ahead), axis=1)
+            done = better & (decrement < _DECREMENT) & (least > _LEAST_INFORMATION)
             for k in np.flatnonzero(done):
                 # One step more: what it gains is known, and too little to be seen in the value
-                found[int(left[k])] = Refit(Status.CONVERGED, value[k] + decrement[k], x[k] + step[k], decrement[k])
-            go = sound & ~done & np.all(np.isfinite(step), axis=1)
-            left, x, before = left[go], x[go] + step[go], value[go]
+                last = trial[k] + ahead[k]
+                found[int(left[k])] = Refit(Status.CONVERGED, value[k] + decrement[k], last, decrement[k])
+            x = np.where(better[:, None], trial, x)
+            step = np.where(better[:, None], ahead, step)
+            before, share = np.where(better, value, before), np.where(better, 1.0, share / 4)
+            go = ~done & (share > _SMALLEST_SHARE) & np.isfinite(before)
+            left, x, step, before, share = left[go], x[go], step[go], before[go], share[go]
             if not left.size:
                 break
         return found
@@ -168,7 +180,10 @@ class Refitter:
         return scale, np.linalg.inv(factor)
 
     def _steps(self, slope: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Newton steps, their decrements, and the least information along any direction, in units of the estimate's."""
+        """Newton steps, their decrements, and the least information along any direction, in units of the estimate's.
+
+        Where there is hardly any curvature, or none downward, the step is one for a little of it.
+        """
         assert self._information is not None
         scale, whitener = self._information
         usable = np.all(np.isfinite(matrix), axis=(1, 2)) & np.all(np.isfinite(slope), axis=1)
@@ -176,7 +191,7 @@ class Refitter:
         values, vectors = np.linalg.eigh(whitener @ scaled @ whitener.T)
         white = (slope / scale) @ whitener.T
         rotated = (vectors.swapaxes(1, 2) @ white[:, :, None])[:, :, 0]
-        ratio = rotated / values
+        ratio = rotated / np.maximum(np.abs(values), _LEAST_CURVATURE)
         step = (vectors @ ratio[:, :, None])[:, :, 0] @ whitener / scale
         return step, 0.5 * np.sum(rotated * ratio, axis=1), np.where(usable, values[:, 0], -1.0)
 
@@ -227,15 +242,34 @@ class Refitter:
     # -- one, with all care ---------------------------------------------------------------------------------------
 
     def fit_one(self, inputs: Sequence[np.ndarray]) -> Refit:
+        """One refit, with all care."""
+        return self._judged(self.diagnosis(inputs))
+
+    def diagnosis(self, inputs: Sequence[np.ndarray]) -> Diagnosis:
         """The trust region from the estimate, then from the model's initial point where that fails, and a diagnosis."""
         objective = Replicate(self, inputs)
         # Out at a limit the likelihood is level all around, and tells nothing
         first = newton(objective, self.start) if self._is_regular else maximize(objective, self.parameters.default)
-        diagnosis = diagnose(objective, self.parameters, first)
-        if diagnosis.verdict.status.is_failure and self._is_regular:
+        found = diagnose(objective, self.parameters, first)
+        if found.verdict.status.is_failure and self._is_regular:
             again = diagnose(objective, self.parameters, maximize(objective, self.parameters.default))
-            diagnosis = diagnosis if again.verdict.status.is_failure else again
-        return self._judged(diagnosis)
+            found = found if again.verdict.status.is_failure else again
+        return found
+
+    def estimate(self, inputs: Sequence[np.ndarray], refit: Refit) -> Estimate:
+        """A refit as an estimate without a model: with covariances of the observed information, and with profiles."""
+        objective: Any = Replicate(self, inputs)
+        if refit.status is Status.CONVERGED:
+            value, gradient, hessian = objective.derivatives(refit.x)
+            optimum = Optimum(
+                refit.x, value, gradient, hessian, Stop.SMALL_DECREMENT, "newton", 0, 0, np.zeros_like(refit.x)
+            )
+            none = np.zeros((self.size, 0))
+            found = Diagnosis(Verdict(Status.CONVERGED), optimum, none, none, none, np.eye(self.size))
+        else:
+            found = self.diagnosis(inputs)
+        run = Run("the estimate", self.start, np.nan, found.optimum)
+        return assemble(None, self.roles, objective, [run], [0], found)
 
     def _judged(self, diagnosis: Diagnosis) -> Refit:
         optimum, status = diagnosis.optimum, diagnosis.verdict.status
@@ -257,13 +291,28 @@ class Refitter:
 
 
 class Replicate:
-    """One replicate of a `Refitter` as an `Objective`."""
+    """One replicate of a `Refitter` as an `Objective`, and as much of a `ModelObjective` as can be had without a model.
+
+    Attributes
+    ----------
+    parameters : Parameters
+    rows : int
+        Of data.
+    """
 
     has_information = False
+    names: tuple[str, ...] = ()
+    data: ClassVar[dict[str, np.ndarray]] = {}
+    model = SimpleNamespace(observed_RVs=())
 
     def __init__(self, refitter: Refitter, inputs: Sequence[np.ndarray]) -> None:
         self._smooth, self._inputs = refitter.smooth, list(inputs)
         self.units, self.size = refitter.units, refitter.size
+        self.parameters, self.rows = refitter.parameters, refitter.rows
+
+    def loglik(self, x: np.ndarray) -> float:
+        """The function at `x`."""
+        return self.value(x)
 
     def value(self, x: np.ndarray) -> float:
         """The function at `x`."""

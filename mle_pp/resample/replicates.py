@@ -18,6 +18,7 @@ import xarray as xr
 from mle_pp.conventions import one_of, probability, select
 from mle_pp.errors import ModelError, VerdictWarning
 from mle_pp.estimate import Estimate
+from mle_pp.parameters import Parameters
 from mle_pp.predictive import simulator
 from mle_pp.resample import schemes
 from mle_pp.resample.execute import Journal, run_blocks
@@ -285,11 +286,11 @@ def bootstrap(
     _refuse(est)
     seed = schemes.entropy(random_seed)
     refitter, draw = _scheme(est, kind, groups)
-    header = _header(est, refitter, {"kind": kind, "n": int(n), "seed": seed, "groups": _digest(groups)})
+    header = header_of(est, refitter, {"kind": kind, "n": int(n), "seed": seed, "groups": _digest(groups)})
     label = f"Bootstrap ({kind})"
 
     def inputs(replicates: range, x: np.ndarray) -> list[np.ndarray]:
-        return _stacked([draw(schemes.generator(seed, k), x) for k in replicates])
+        return stacked([draw(schemes.generator(seed, k), x) for k in replicates])
 
     refits = _refits(refitter, int(n), inputs, executor, path, header, label, progressbar)
     if est.verdict.ok:
@@ -348,14 +349,14 @@ def jackknife(
     units, strata, times = schemes.left_out(rows, base, index)
     if not units:
         raise ModelError("The jackknife leaves out one row at a time, and there is only one.")
-    header = _header(est, refitter, {"kind": "jackknife", "n": len(units), "groups": _digest(groups)})
+    header = header_of(est, refitter, {"kind": "jackknife", "n": len(units), "groups": _digest(groups)})
 
     def inputs(replicates: range, x: np.ndarray) -> list[np.ndarray]:
-        return _stacked([[base - units[k]] for k in replicates])
+        return stacked([[base - units[k]] for k in replicates])
 
     refits = _refits(refitter, len(units), inputs, executor, path, header, "Jackknife", progressbar)
     draws, status = _tables(est, refits)
-    values = np.array([_scalars(est, refit) for refit in refits])
+    values = np.array([scalars_of(est._objective.parameters, refit) for refit in refits])
     center = np.concatenate([est._layout.vector(est.params), est._derived_layout.vector(est.derived)])
     bias, variance = np.zeros_like(center), np.zeros_like(center)
     influence = np.zeros_like(values)
@@ -411,7 +412,7 @@ def _base(est: Estimate) -> np.ndarray:
     return np.ones(est._objective.axes.size) if weights is None else weights
 
 
-def _stacked(replicates: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+def stacked(replicates: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
     """One array for each input, with an axis of replicates in front."""
     return [np.stack(arrays) for arrays in zip(*replicates, strict=True)]
 
@@ -458,8 +459,7 @@ def _refits(
     progressbar: bool,
 ) -> list[Refit]:
     """All refits, in order, through the journal."""
-    size = refitter.together
-    blocks = {block: range(block * size, min(n, (block + 1) * size)) for block in range(-(-n // size))}
+    blocks = blocks_of(refitter, n)
     with Journal(path, header, ("estimate", "information")) as journal:
         # A resumed run goes on from the very numbers it began with
         refitter.restart(np.array(journal.header["estimate"]), np.array(journal.header["information"]))
@@ -475,6 +475,12 @@ def _refits(
     return [Refit.from_record(record) for block in blocks for record in found[block]]
 
 
+def blocks_of(refitter: Refitter, n: int, most: int | None = None) -> dict[int, range]:
+    """The replicates of each block: those that are refitted together, and kept together."""
+    size = min(refitter.together, most or n)
+    return {block: range(block * size, min(n, (block + 1) * size)) for block in range(-(-n // size))}
+
+
 class _Fit:
     """The task of a worker: from the inputs of some replicates to records of their refits."""
 
@@ -485,7 +491,7 @@ class _Fit:
         return [refit.record() for refit in self._refitter.fit(inputs)]
 
 
-def _header(est: Estimate, refitter: Refitter, run: Mapping[str, Any]) -> dict[str, Any]:
+def header_of(est: Estimate, refitter: Refitter, run: Mapping[str, Any]) -> dict[str, Any]:
     """What the results of a run depend on."""
     return {
         "mle_pp": "resampling 1",
@@ -513,17 +519,16 @@ def _digest(values: Any) -> str | None:
 # -- tables -------------------------------------------------------------------------------------------------------
 
 
-def _scalars(est: Estimate, refit: Refit) -> np.ndarray:
+def scalars_of(parameters: Parameters, refit: Refit) -> np.ndarray:
     """Constrained parameters and `Deterministic`s of a refit, flat."""
     if refit.values is not None:
         return refit.values
-    parameters = est._objective.parameters
     return np.concatenate([parameters.constrained(refit.x), parameters.derived(refit.x)])
 
 
 def _tables(est: Estimate, refits: Sequence[Refit]) -> tuple[xr.Dataset, pd.DataFrame]:
     """Draws and statuses."""
-    values = np.array([_scalars(est, refit) for refit in refits])
+    values = np.array([scalars_of(est._objective.parameters, refit) for refit in refits])
     draws = _as_dataset(est, values[None], {"chain": [0], "draw": np.arange(len(refits))})
     columns = {
         "status": [str(refit.status) for refit in refits],

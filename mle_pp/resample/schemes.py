@@ -45,9 +45,9 @@ def entropy(random_seed: Any) -> int | list[int]:
     return numbers
 
 
-def generator(seed: int | list[int], replicate: int) -> np.random.Generator:
-    """The generator of one replicate (of its own stream: Salmon et al. 2011 on keyed streams, NumPy's spawn keys)."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(replicate,)))
+def generator(seed: int | list[int], *key: int) -> np.random.Generator:
+    """The generator of one replicate, by its number: streams with other keys are independent (NumPy's SeedSequence)."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 def cluster_index(rows: Rows, groups: Any) -> np.ndarray:

@@ -1,28 +1,28 @@
 """What runs in another process: a task that was pickled, with every library on one thread.
 
-``python -m mle_pp.resample.worker`` reads calls from its standard input and writes what they return, until the input
-ends: with the process that started it, however that ends.
+`main` reads calls from the standard input and writes what they return to the standard output, until the input ends:
+with the process that started this one, however that ends.
 """
 
 from __future__ import annotations
 
 import pickle
 import sys
+import threading
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, BinaryIO
 
 from threadpoolctl import threadpool_limits
 
-
-@lru_cache(maxsize=2)
-def _load(payload: bytes) -> Callable[[Any], Any]:
-    return pickle.loads(payload)
+# The last task that a thread was given, and what it was pickled as
+_own = threading.local()
 
 
 def work(payload: bytes, argument: Any) -> Any:
-    """Call the pickled task: unpickled, and its functions built, once a process."""
-    return alone(_load(payload), argument)
+    """Call the pickled task: unpickled, and its functions built, once a thread, for two cannot share a function."""
+    if getattr(_own, "payload", None) != payload:
+        _own.payload, _own.task = payload, pickle.loads(payload)
+    return alone(_own.task, argument)
 
 
 def alone(task: Callable[[Any], Any], argument: Any) -> Any:
@@ -45,8 +45,9 @@ def _serve(calls: BinaryIO, answers: BinaryIO) -> None:
         answers.flush()
 
 
-if __name__ == "__main__":
-    _answers = sys.stdout.buffer
+def main() -> None:
+    """Serve calls until there are no more."""
+    answers = sys.stdout.buffer
     # Whatever the task prints must not come between the answers
     sys.stdout = sys.stderr
-    _serve(sys.stdin.buffer, _answers)
+    _serve(sys.stdin.buffer, answers)
