@@ -73,6 +73,13 @@ def test_a_list_is_a_joint_test(poisson):
     )
 
 
+def test_the_order_of_the_sides_does_not_matter(poisson):
+    joint = mle.wald_test(poisson, "beta[const] = 0.5, beta[x, 1] = 0.2")
+    turned = mle.wald_test(poisson, "beta[const] = 0.5, 0.2 = beta[x, 1]")
+    assert turned.statistic == pytest.approx(joint.statistic, rel=1e-12)
+    np.testing.assert_allclose(turned.restrictions["z"], joint.restrictions["z"] * [1, -1], rtol=1e-12)
+
+
 def test_nonlinear_restrictions_by_the_delta_method(poisson, peer):
     b, cov = np.asarray(peer.params), np.asarray(peer.cov_params())
     slope = np.array([0, np.exp(b[1]) - 1 / b[2], b[1] / b[2] ** 2])

@@ -228,6 +228,17 @@ def test_rows_of_groups():
         mle.predict(est, newdata={"group_of": [0.5]})
 
 
+def test_observations_in_a_container_need_no_new_ones():
+    """The length of the dim is that of the observations here, and new rows have none."""
+    with pm.Model() as model:
+        y = pm.Data("y_data", np.array([1.0, 2.0, 4.0]), dims="row")
+        x = pm.Data("x", np.array([0.0, 1.0, 2.0]), dims="row")
+        pm.Normal("y", pm.Normal("b") * x, 1.0, observed=y, dims="row")
+    est = mle.find_MLE(model)
+    np.testing.assert_allclose(mle.predict(est, newdata={"x": [5.0]}).value["y"], [10.0], rtol=1e-9)
+    assert mle.simulate(est, newdata={"x": [5.0]})["y"].shape == (1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("newdata", "message"),
     [
