@@ -88,6 +88,15 @@ def test_a_curved_valley_on_a_sphere(start, target):
     assert found.value >= -other.fun - 1e-8
 
 
+def test_all_curvature_may_come_from_the_quantity():
+    """A linear function on a sphere is largest in its own direction."""
+    weights = np.array([1.0, -2.0, 2.0])
+    found = constrained_maximum(linear(weights), [radius(3)], [4.0], np.array([1.0, 1.0, 1.0]))
+    assert found.converged
+    np.testing.assert_allclose(found.x, 2 * weights / 3, rtol=1e-8)
+    assert found.multipliers[0] == pytest.approx(3 / 4, rel=1e-8)
+
+
 def test_multipliers_are_the_slopes_of_the_maximum():
     def best(target):
         return constrained_maximum(valley(3), [radius(3)], [target], np.full(3, 0.5))

@@ -508,6 +508,12 @@ def test_the_curve_is_the_maximum_over_everything_else(ec50_fit):
     assert np.abs(np.diff(curve.root)).max() < 0.35
 
 
+def test_choice_of_scalars(ec50_fit):
+    labels = {"~ymax": ["xhalf"], None: ["ymax", "xhalf"], "slope": ["slope"]}
+    for chosen, expected in labels.items():
+        assert list(mle.profile(ec50_fit, chosen, points=0)) == expected
+
+
 def test_table_and_text(ec50_fit):
     found = mle.profile(ec50_fit, ["xhalf", "exp(-xhalf)"], points=0)
     table = found.to_dataframe()

@@ -109,8 +109,8 @@ def off_the_edge(top: Top, x: np.ndarray, value: float) -> list[np.ndarray]:
         alone = [np.where(np.arange(whole.size) == k, whole, 0.0) for k in moving] if moving.size > 1 else []
         for direction in [whole, *alone]:
             # Steps that are too small to change anything show the rounding errors
-            near = [top.objective.value(x + k * 1e-8 * direction) for k in range(-4, 5)]
-            back = [x - t * direction for t in 2.0 ** np.arange(-6, 7, 0.5)]
+            near = [top.objective.value(x + k * 1e-8 * direction) for k in range(-2, 3)]
+            back = [x - t * direction for t in 2.0 ** np.arange(-5, 7, 0.5)]
             values = [top.objective.value(b) for b in back]
             best = int(np.argmax(values))
             if values[best] > value + 10 * np.ptp(near) + tolerance(1.0, value):

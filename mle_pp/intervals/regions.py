@@ -21,7 +21,7 @@ _CORRECTIONS = 12
 # As many times the size of the Wald ellipse, or so many log-units, away from the estimate, a boundary counts as open
 _FAR = 1000.0
 _FAR_LOG = 25.0
-_MOST = 5000
+_MOST = 1000
 # A step turns by at most about this, in radians
 _TURN = 0.35
 

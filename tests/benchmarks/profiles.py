@@ -1,4 +1,4 @@
-"""95 % profile intervals of all coefficients of a regression, next to R's `confint(glm)`: ``python profiles.py``.
+"""95 % profile intervals of all coefficients of a regression, next to R's `confint(glm)`. ``make bench``.
 
 The same simulated data, in the same run, one thread each, one after the other; R is skipped where there is none. Timed
 are the intervals alone (in R `confint`, from a fitted `glm`); the fits are shown beside them. The last column is the
