@@ -26,17 +26,43 @@ from pytensor.graph.op import HasInnerGraph
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import toposort
-from pytensor.scalar.basic import Cast
+from pytensor.scalar.basic import Cast, Clip, Second
+from pytensor.scalar.math import Log1mexp, Softplus, TriGamma
 from pytensor.tensor.basic import MakeVector
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, Elemwise
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
+from mle_pp.direct import translate
+
 BACKENDS = ("auto", "interpreted", "jax", "numba")
 
+# Scalar operations without a NumPy function of their own would be called for each element in a Python loop.
+_UFUNCS = {
+    TriGamma: ("trigamma", 1),
+    Softplus: ("softplus", 1),
+    Log1mexp: ("log1mexp", 1),
+    Second: ("second", 2),
+    Clip: ("clip", 3),
+}
+
+
+@node_rewriter([Elemwise])
+def _vectorize(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    name, arguments = _UFUNCS.get(type(node.op.scalar_op), ("", 0))
+    if not name or node.op.nfunc_spec is not None:
+        return None
+    op = Elemwise(node.op.scalar_op, nfunc_spec=(f"mle_pp.ufuncs.{name}", arguments, 1))
+    return op.make_node(*node.inputs).outputs
+
+
+# From this call on a translation, which takes as long as some calls, pays.
+_OFTEN = 20
+
 # `merge` joins equal sub-expressions, which reverse-mode derivatives are full of, and costs next to nothing.
-_INTERPRETED = Mode(linker="py", optimizer="merge")
+_LAST = 100.0
+_INTERPRETED = Mode(linker="py", optimizer="merge").register((dfs_rewriter(_vectorize), _LAST))
 
 # What the log-likelihood itself needs: first xtensor operations lowered and inner graphs opened, then log(sum(exp)) and
 # the like made stable, and PyMC's parameter checks turned into -inf. The two canonizers build sums and products of many
@@ -73,13 +99,18 @@ def without_c_compiler() -> Iterator[None]:
 
 def simplify(outputs: Sequence[Variable]) -> list[Variable]:
     """Stabilized, differentiable copies of `outputs` in double precision (inputs and shared variables are kept)."""
-    return _rewrite(in_double(_rewrite(outputs, _OPEN)), _SIMPLIFY)
+    return _rewrite(in_double(opened(outputs)), _SIMPLIFY)
 
 
 def _rewrite(outputs: Sequence[Variable], query: RewriteDatabaseQuery) -> list[Variable]:
     graph = FunctionGraph(outputs=list(outputs), clone=False, copy_inputs=False, copy_orphans=False)
     pytensor.compile.mode.optdb.query(query).rewrite(graph)
     return list(graph.outputs)
+
+
+def opened(outputs: Sequence[Variable]) -> list[Variable]:
+    """`outputs` with xtensor operations lowered and inner graphs opened, but otherwise as they are, draws included."""
+    return _rewrite(outputs, _OPEN)
 
 
 def in_double(outputs: Sequence[Variable]) -> list[Variable]:
@@ -149,13 +180,31 @@ def _function(inputs: Sequence[Variable], outputs: Sequence[Variable], mode: Any
         warnings.simplefilter("ignore", RuntimeWarning)
         compiled = pytensor.function(list(inputs), list(outputs), mode=mode, on_unused_input="ignore")
     compiled.trust_input = True
+    return Quiet(compiled, direct=mode is _INTERPRETED)
 
-    def call(*arguments: np.ndarray) -> list[np.ndarray]:
+
+class Quiet:
+    """A compiled function without warnings; interpreted and called often, it is translated to plain NumPy calls."""
+
+    def __init__(self, compiled: Any, direct: bool) -> None:
+        self._compiled, self._direct = compiled, direct
+        self._calls = 0
+        self._translated: Callable[..., list[np.ndarray]] | None = None
+
+    def __call__(self, *arguments: np.ndarray) -> list[np.ndarray]:
+        """The outputs, as arrays."""
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            return [np.asarray(value) for value in compiled(*arguments)]
+            if self._translated is not None:
+                return self._translated(*arguments)
+            self._calls += 1
+            if self._direct and self._calls == _OFTEN:
+                self._translated = translate(self._compiled, arguments)
+            return [np.asarray(value) for value in self._compiled(*arguments)]
 
-    return call
+    def __getstate__(self) -> dict[str, Any]:
+        # The translation is made anew where it is needed
+        return {**self.__dict__, "_calls": 0, "_translated": None}
 
 
 def build(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pymc as pm
@@ -168,3 +168,17 @@ def _check_arrays(model: pm.Model, rv: Variable) -> None:
                     f"An array of shape {data.shape} that {rv.name} depends on (a covariate, say) contains {what} in "
                     f"row{'s' if rows.size > 1 else ''} {_rows(rows)} (counted from 0). Remove or correct them."
                 )
+
+
+def different(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> str:
+    """What differs between two sets of data, in words; empty where nothing does."""
+    for name, values in first.items():
+        other = second[name]
+        if np.shape(values) != np.shape(other):
+            return f"{name} has shape {np.shape(values)} in one and {np.shape(other)} in the other"
+        numbers = np.asarray(values, dtype=float), np.asarray(other, dtype=float)
+        if not np.array_equal(*numbers, equal_nan=True):
+            rows = np.argwhere(~((numbers[0] == numbers[1]) | (np.isnan(numbers[0]) & np.isnan(numbers[1]))))
+            where = f", first in row {rows[0][0]} (counted from 0)" if rows.shape[1] else ""
+            return f"{name} differs in {len(rows)} of {numbers[0].size} values{where}"
+    return ""

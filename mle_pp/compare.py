@@ -11,11 +11,12 @@ import pandas as pd
 import xarray as xr
 from arviz_stats import eti, hdi, mcse
 
+from mle_pp.checks import different
 from mle_pp.conventions import bounds, one_of, probability, select
 from mle_pp.datatree import check_layout
 from mle_pp.errors import EstimationError, ModelError, VerdictWarning
 from mle_pp.find import find_MAP
-from mle_pp.intervals import wald
+from mle_pp.intervals import wald_intervals
 from mle_pp.layout import Layout
 from mle_pp.objective import constant_data, observed_data
 from mle_pp.table import rounded
@@ -127,7 +128,7 @@ def compare(
         }
         interval = CI_KINDS[ci_kind](posterior, prob=prob, dim=list(SAMPLE_DIMS))
     lower, upper = "lower", "upper"
-    confidence = wald(est, prob)[names]
+    confidence = wald_intervals(est, prob)[names]
     columns: dict[str, xr.Dataset] = {est.kind: estimates[names], "se": est.stderr()[names]}
     columns |= dict(zip(bounds("wald", prob), (confidence.sel(ci_bound=b) for b in (lower, upper)), strict=True))
     columns |= post
@@ -191,7 +192,7 @@ def _mode(est: Estimate, given: Estimate | None, names: list[str], notes: list[s
 
 def _find_mode(est: Estimate) -> Estimate:
     now = {**observed_data(est.model), **constant_data(est.model)}
-    changed = _different(est._objective.data, now)
+    changed = different(est._objective.data, now)
     if changed:
         raise ModelError(f"The data of the model have changed since the fit ({changed}): set them back.")
     with warnings.catch_warnings():
@@ -270,7 +271,7 @@ def _check_data(est: Estimate, idata: Any) -> str:
             f"{', '.join(others)} is observed in only one of idata and the estimate: the posterior is of another model."
         )
     sampled = {name: _in_order(array, est.model.coords) for name, array in stored.items() if name in fitted}
-    changed = _different({name: fitted[name] for name in sampled}, sampled)
+    changed = different({name: fitted[name] for name in sampled}, sampled)
     if changed:
         raise ModelError(
             f"The posterior is of other data than the estimate: {changed}. Fit and sample with the same data."
@@ -290,17 +291,3 @@ def _in_order(array: xr.DataArray, coords: Mapping[str, Any]) -> np.ndarray:
         if set(known) == set(array[dim].values.tolist()):
             array = array.sel({dim: list(known)})
     return array.values
-
-
-def _different(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> str:
-    """What differs between two sets of data, in words; empty where nothing does."""
-    for name, values in first.items():
-        other = second[name]
-        if np.shape(values) != np.shape(other):
-            return f"{name} has shape {np.shape(values)} in one and {np.shape(other)} in the other"
-        numbers = np.asarray(values, dtype=float), np.asarray(other, dtype=float)
-        if not np.array_equal(*numbers, equal_nan=True):
-            rows = np.argwhere(~((numbers[0] == numbers[1]) | (np.isnan(numbers[0]) & np.isnan(numbers[1]))))
-            where = f", first in row {rows[0][0]} (counted from 0)" if rows.shape[1] else ""
-            return f"{name} differs in {len(rows)} of {numbers[0].size} values{where}"
-    return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -19,7 +20,7 @@ from xarray import DataTree
 
 from mle_pp.errors import ModelError
 from mle_pp.estimate import Estimate
-from mle_pp.information import Scales
+from mle_pp.information import Scales, Special
 from mle_pp.layout import Layout
 from mle_pp.objective import ModelObjective, constant_data, observed_data
 from mle_pp.optimize import Optimum, Stop
@@ -30,6 +31,7 @@ from mle_pp.verdict import Finding, Status, Verdict
 GROUPS = ("mle", "unconstrained_mle", "mle_fit", "mle_optimizer_result")
 _PACKAGES = ("mle_pp", "pymc", "pytensor", "arviz", "numpy", "scipy", "xarray")
 _CRITERIA = ("loglik", "n_obs", "n_params", "aic", "aicc", "bic")
+_DIRECTIONS = tuple(field.name for field in fields(Special))
 
 
 # -- out ----------------------------------------------------------------------------------------------------------
@@ -65,12 +67,15 @@ def _fit(est: Estimate) -> xr.Dataset:
         "withheld": ("parameter", est._scales.withheld),
         "withheld_derived": ("derived", est._scales.withheld_derived),
         "basis": (("unconstrained", "direction"), est._basis),
+        **{name: (("unconstrained", f"{name}_direction"), getattr(est._scales, name)) for name in _DIRECTIONS},
         "message": est.verdict.message,
         "findings": _json([vars(finding) for finding in est.verdict.findings]),
         "roles": _json({"potentials": est.roles.potentials, "rows": [vars(role) for role in est.roles]}),
         "fixed": _json(est._objective.parameters.fixed),
         "fingerprints": _json({name: fingerprint(values) for name, values in est._objective.data.items()}),
     }
+    if est._objective.weights is not None:
+        variables["weights"] = ("row", est._objective.weights)
     labels = _labels(est._layout.labels)
     inner = _labels(est._objective.parameters.unconstrained.labels)
     coords = {
@@ -179,6 +184,8 @@ def from_datatree(dt: DataTree, model: Any = None) -> Estimate:
     _check_data(root, json.loads(_text(fit["fingerprints"])))
     fixed = {name: np.asarray(value, dtype=float) for name, value in json.loads(_text(fit["fixed"])).items()}
     objective = ModelObjective(root, roles, fixed or None, None, _text(result["backend"]))
+    if "weights" in fit:
+        objective = objective.weighted(fit["weights"].values)
     parameters = objective.parameters
     for layout in (parameters.layout, parameters.derived_layout):
         check_layout(layout, values, "the DataTree")
@@ -191,7 +198,7 @@ def from_datatree(dt: DataTree, model: Any = None) -> Estimate:
         params=parameters.layout.dataset(parameters.layout.vector(values)),
         derived=parameters.derived_layout.dataset(parameters.derived_layout.vector(values)),
         loglik=float(fit["loglik"]),
-        n_obs=int(fit["n_obs"]),
+        n_obs=objective.rows,
         n_params=int(fit["n_params"]),
         verdict=_verdict(fit),
         starts=_starts(result),
@@ -236,7 +243,9 @@ def _optimum(x: np.ndarray, result: xr.Dataset) -> Optimum:
 
 def _scales(parameters: Parameters, x: np.ndarray, fit: xr.Dataset) -> Scales:
     withheld, withheld_derived = (fit[name].values.astype(bool) for name in ("withheld", "withheld_derived"))
-    return Scales(parameters.jacobian(x), parameters.derived_jacobian(x), withheld, withheld_derived)
+    directions = (fit[name].values for name in _DIRECTIONS)
+    jacobians = parameters.jacobian(x), parameters.derived_jacobian(x)
+    return Scales(*jacobians, withheld, withheld_derived, Special(*directions))
 
 
 def _starts(result: xr.Dataset) -> pd.DataFrame:

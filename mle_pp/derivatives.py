@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import pytensor.tensor as pt
@@ -53,6 +54,18 @@ def _by_seed(result: np.ndarray, seeds: int) -> np.ndarray:
 class Hessian:
     """The Hessian of a scalar graph, and its products with vectors.
 
+    Parameters
+    ----------
+    cost, x : Variable
+        The graph, and the vector it is a function of.
+    gradient_function : callable
+        Its gradient, from arrays for `x` and `inputs`.
+    backend : str
+    rows : int
+        Numbers in its largest intermediate result, roughly.
+    inputs : sequence of Variable
+        What else the graph reads: the arrays that each method takes after its own.
+
     Attributes
     ----------
     method : str
@@ -67,8 +80,10 @@ class Hessian:
         gradient_function: Callable[..., np.ndarray],
         backend: str,
         rows: int,
+        inputs: Sequence[Variable] = (),
     ) -> None:
         self._x = x
+        self._inputs = list(inputs)
         self._gradient = gradient_function
         self._backend = backend
         self._rows = rows
@@ -84,7 +99,7 @@ class Hessian:
         except _NO_DERIVATIVE:
             self._product, self.method = None, DIFFERENCES
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         """The symmetric matrix of second derivatives at `x`."""
         if x.size == 0:
             return np.zeros((0, 0))
@@ -92,39 +107,41 @@ class Hessian:
             self.method = COLUMNS
         while True:
             try:
-                matrix = self._evaluate(x)
+                matrix = self._evaluate(x, *inputs)
                 return 0.5 * (matrix + matrix.T)
             except _NO_DERIVATIVE:
                 if self.method == DIFFERENCES:
                     raise
                 self.method = COLUMNS if self.method == VECTORIZED else DIFFERENCES
 
-    def with_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    def with_gradient(self, x: np.ndarray, *inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Value, gradient and Hessian in one evaluation, which shares what they have in common; None if it cannot."""
         if self.method != VECTORIZED or x.size * self._rows > _VECTORIZED_ELEMENTS:
             return None
         try:
-            matrix, value, slope = self._matrix()(x, np.eye(x.size))
+            matrix, value, slope = self._matrix()(x, np.eye(x.size), *inputs)
         except _NO_DERIVATIVE:
             return None
         matrix = _by_seed(matrix, x.size)
         return value, slope, 0.5 * (matrix + matrix.T)
 
-    def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    def product(self, x: np.ndarray, vector: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         """Hessian times vector, at the cost of about two gradients."""
         if self._product is None:
             h = 1e-4 / max(float(np.abs(vector).max()), 1e-300)
-            return (self._gradient(x + h * vector) - self._gradient(x - h * vector)) / (2 * h)
+            ahead, back = (self._gradient(x + sign * h * vector, *inputs) for sign in (1, -1))
+            return (ahead - back) / (2 * h)
         if "product" not in self._functions:
-            self._functions["product"] = backends.build([self._x, self._seed], [self._product], self._backend)
-        return self._functions["product"](x, vector)[0]
+            arguments = [self._x, self._seed, *self._inputs]
+            self._functions["product"] = backends.build(arguments, [self._product], self._backend)
+        return self._functions["product"](x, vector, *inputs)[0]
 
-    def _evaluate(self, x: np.ndarray) -> np.ndarray:
+    def _evaluate(self, x: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         if self.method == DIFFERENCES:
-            return central_differences(lambda z: self._gradient(z), x)
+            return central_differences(lambda z: self._gradient(z, *inputs), x)
         if self.method == COLUMNS:
-            return np.stack([self.product(x, seed) for seed in np.eye(x.size)])
-        return _by_seed(self._matrix()(x, np.eye(x.size))[0], x.size)
+            return np.stack([self.product(x, seed, *inputs) for seed in np.eye(x.size)])
+        return _by_seed(self._matrix()(x, np.eye(x.size), *inputs)[0], x.size)
 
     def _matrix(self) -> Callable[..., list[np.ndarray]]:
         """From the point and the seeds to the products, the value and the gradient."""
@@ -133,30 +150,112 @@ class Hessian:
             with backends.without_c_compiler():
                 [product] = backends.inline([self._product])
                 outputs = [vectorize_graph(product, {self._seed: seeds}), self._cost, self._slope]
-            self._functions["matrix"] = backends.build([self._x, seeds], outputs, self._backend)
+            self._functions["matrix"] = backends.build([self._x, seeds, *self._inputs], outputs, self._backend)
         return self._functions["matrix"]
 
 
-class Jacobian:
-    """The derivative of a vector graph with respect to `x`: one row an output, in forward mode."""
+class Smooth:
+    """A scalar graph of `x`, and of further inputs, as functions: value, gradient and Hessian, each built when needed.
 
-    def __init__(self, output: Variable, x: TensorVariable) -> None:
+    Parameters
+    ----------
+    cost, x, backend, rows, inputs
+        As for `Hessian`.
+    """
+
+    def __init__(
+        self, cost: Variable, x: TensorVariable, backend: str, rows: int, inputs: Sequence[Variable] = ()
+    ) -> None:
+        self.cost, self.x, self.backend, self.rows, self.inputs = cost, x, backend, rows, list(inputs)
+
+    @cached_property
+    def _value(self) -> Callable[..., list[np.ndarray]]:
+        return backends.build([self.x, *self.inputs], [self.cost], self.backend)
+
+    @cached_property
+    def _value_gradient(self) -> Callable[..., list[np.ndarray]]:
+        with backends.without_c_compiler():
+            slope = gradient(self.cost, self.x)
+        return backends.build([self.x, *self.inputs], [self.cost, slope], self.backend)
+
+    @cached_property
+    def hessian(self) -> Hessian:
+        """The matrix of second derivatives."""
+        with backends.without_c_compiler():
+            return Hessian(
+                self.cost,
+                self.x,
+                lambda *arrays: self.value_gradient(*arrays)[1],
+                self.backend,
+                self.rows,
+                self.inputs,
+            )
+
+    def value(self, x: np.ndarray, *inputs: np.ndarray) -> float:
+        """The function at `x`; -inf where it is NaN."""
+        return _number(self._value(x, *inputs)[0])
+
+    def value_gradient(self, x: np.ndarray, *inputs: np.ndarray) -> tuple[float, np.ndarray]:
+        """The function and its gradient."""
+        value, slope = self._value_gradient(x, *inputs)
+        return _number(value), slope
+
+    def derivatives(self, x: np.ndarray, *inputs: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, gradient and Hessian."""
+        together = self.hessian.with_gradient(x, *inputs)
+        if together is None:
+            return *self.value_gradient(x, *inputs), self.hessian(x, *inputs)
+        value, slope, matrix = together
+        return _number(value), slope, matrix
+
+
+def _number(value: np.ndarray) -> float:
+    number = float(value)
+    return -np.inf if np.isnan(number) else number
+
+
+class Jacobian:
+    """The derivative of a vector graph with respect to `x`: one row an output, in forward mode.
+
+    Parameters
+    ----------
+    output, x : Variable
+    inputs : sequence of Variable
+        What else the graph reads: the arrays that a call takes after `x`.
+    """
+
+    def __init__(self, output: Variable, x: TensorVariable, inputs: Sequence[Variable] = ()) -> None:
         self._function: Callable[..., list[np.ndarray]] | None
         seed, seeds = pt.vector("seed", dtype="float64"), pt.matrix("seeds", dtype="float64")
         try:
             with backends.without_c_compiler():
-                tangent = pushforward(output, x, seed, disconnected_outputs="ignore", return_disconnected="zero")
-                matrix = vectorize_graph(tangent, {seed: seeds})
-                self._function = backends.build([x, seeds], [matrix])
+                matrix = vectorize_graph(tangent(output, x, seed), {seed: seeds})
+                self._function = backends.build([x, seeds, *inputs], [matrix])
         except _NO_DERIVATIVE:
             self._function = None
-        self._value = backends.build([x], [output])
+        self._value = backends.build([x, *inputs], [output])
+        self._outputs = 0
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         """The derivative at `x`, shape (outputs, size)."""
         if self._function is not None:
             try:
-                return _by_seed(self._function(x, np.eye(x.size))[0], x.size).T
+                return self._forward(self._function, x, *inputs)
             except _NO_DERIVATIVE:
                 self._function = None
-        return central_differences(lambda z: self._value(z)[0], x)
+        return central_differences(lambda z: self._value(z, *inputs)[0], x)
+
+    def _forward(self, function: Callable[..., list[np.ndarray]], x: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
+        """A few columns at a time where there are many outputs, so that intermediate results do not fill the memory."""
+        self._outputs = self._outputs or self._value(x, *inputs)[0].size
+        at_once = max(1, int(_VECTORIZED_ELEMENTS / max(self._outputs, 1)))
+        seeds = np.eye(x.size)
+        if x.size <= at_once:
+            return _by_seed(function(x, seeds, *inputs)[0], x.size).T
+        parts = [seeds[k : k + at_once] for k in range(0, x.size, at_once)]
+        return np.concatenate([_by_seed(function(x, part, *inputs)[0], len(part)) for part in parts]).T
+
+
+def tangent(output: Variable, x: TensorVariable, direction: Variable) -> Variable:
+    """The derivative of a vector graph along a direction."""
+    return pushforward(output, x, direction, disconnected_outputs="ignore", return_disconnected="zero")

@@ -31,3 +31,7 @@ class EstimationError(RuntimeError):
 
 class VerdictWarning(UserWarning):
     """The maximum is not a regular interior one: some numbers are withheld (NaN)."""
+
+
+class ProfileWarning(UserWarning):
+    """A profile led to a better optimum, or one side of an interval is not a crossing of the cutoff."""

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mle_pp.information import Scales, covariance, transformed
+from mle_pp.covariances import Covariance, covariance_of
+from mle_pp.information import Scales, transformed
 from mle_pp.layout import Layout
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Optimum
@@ -21,8 +22,6 @@ from mle_pp.verdict import Status, Verdict
 if TYPE_CHECKING:
     import pymc as pm
     from xarray import DataTree
-
-COV_KINDS = ("hessian", "expected")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,7 +42,8 @@ class Estimate:
         Log-likelihood at the estimate, without any prior: the supremum where it is approached only at infinity; NaN
         where there is no maximum.
     n_obs, n_params : int
-        Rows of data; freely estimated scalars (the rank, where not all are identified).
+        Rows of data (the sum of their weights, which need not be whole); freely estimated scalars (the rank, where not
+        all are identified).
     verdict : Verdict
         What kind of point this is. Read it first.
     starts : pd.DataFrame
@@ -57,7 +57,7 @@ class Estimate:
     params: xr.Dataset
     derived: xr.Dataset
     loglik: float
-    n_obs: int
+    n_obs: float
     n_params: int
     verdict: Verdict
     starts: pd.DataFrame
@@ -93,40 +93,46 @@ class Estimate:
 
     # -- uncertainty ----------------------------------------------------------------------------------------------
 
+    @property
+    def _has_curvature(self) -> bool:
+        """Whether there is a maximum at all; where it is not smooth in some directions, it is in the others."""
+        return not self.verdict.status.is_failure
+
     @cached_property
-    def _information_covariances(self) -> dict[str, np.ndarray]:
+    def _covariances(self) -> dict[str, Covariance]:
         return {}
 
-    def _covariance(self, kind: str) -> np.ndarray:
-        """Covariance of the unconstrained vector."""
-        if kind not in COV_KINDS:
-            raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, COV_KINDS))}.")
-        known = self._information_covariances
-        if kind not in known:
-            known[kind] = covariance(self._information(kind), self._basis)
-        return known[kind]
+    def _covariance(self, kind: str, groups: Any = None) -> Covariance:
+        """Covariance of the unconstrained vector; those without groups are kept."""
+        if groups is not None:
+            return covariance_of(self, kind, groups)
+        if kind not in self._covariances:
+            self._covariances[kind] = covariance_of(self, kind, None)
+        return self._covariances[kind]
 
-    def _information(self, kind: str) -> np.ndarray:
-        if self.verdict.status.is_failure:
-            return np.full_like(self._optimum.hessian, np.nan)
-        if kind == "hessian":
-            return -self._optimum.hessian
-        if not self._objective.has_information:
-            missing = ", ".join(self._objective.without_information) or "kept priors"
-            raise ValueError(
-                f'cov("expected") needs the expected information in closed form, which {missing} does not have here. '
-                f'Use cov("hessian").'
-            )
-        return self._objective.information(self._optimum.x)
-
-    def cov(self, kind: str = "hessian", *, scale: str = "constrained") -> xr.DataArray:
+    def cov(self, kind: str = "hessian", groups: Any = None, *, scale: str = "constrained") -> xr.DataArray:
         """Covariance matrix of the estimated scalars.
 
         Parameters
         ----------
-        kind : {"hessian", "expected"}
-            The inverse of the observed information (from the exact Hessian), or of the expected (Fisher) information
-            where it has a closed form.
+        kind : str
+            With H the observed information (from the exact Hessian), s the scores (gradient of the log-likelihood) of
+            rows, n rows, k parameters and G groups, on the unconstrained scale:
+
+            =============================  ==========================================================================
+            ``"hessian"``                  H⁻¹
+            ``"expected"``                 inverse of the expected (Fisher) information: exact where it has a closed
+                                           form, else the mean of H over data sets drawn from the model
+            ``"opg"``                      (Σ s sᵀ)⁻¹
+            ``"sandwich"``, ``"HC0"``      H⁻¹ (Σ s sᵀ) H⁻¹
+            ``"HC1"``                      that times n/(n−k)
+            ``"cluster"``, ``"CR1S"``      H⁻¹ (Σ t tᵀ) H⁻¹ · G/(G−1) · (n−1)/(n−k), t the sums of s in groups
+            ``"CR1"``, ``"CR0"``           the same with the factor G/(G−1); with none
+            =============================  ==========================================================================
+
+        groups : array_like, optional
+            For the cluster kinds: a label a row, in the order of the data (a DataArray with labels along the row dim:
+            by label; a mapping where there are several sets of rows, as for the weights of `find_MLE`).
         scale : {"constrained", "unconstrained"}
             The user's scale, through the derivative of the transforms (delta method), or that of the search.
 
@@ -134,32 +140,73 @@ class Estimate:
         -------
         xr.DataArray
             With dims ``parameter`` and ``parameter_`` and ArviZ's labels, such as ``beta[x1]``. Rows and columns of
-            scalars that have no standard error (not identified, or at a limit) are NaN; `verdict` says why.
+            scalars that have no standard error (not identified, or at a limit) are NaN; `verdict` says why. A simulated
+            one has the attributes ``n_simulations`` and ``mc_error`` (the largest Monte Carlo error of a standard
+            error, relative to it), a clustered one ``n_groups``.
+
+        Raises
+        ------
+        ValueError
+            An unknown kind or scale; groups missing, or given for a kind without; "expected" or "opg" with kept priors.
+        ModelError
+            Scores are needed, and a term of the likelihood has no rows; groups that are not one a row, have a missing
+            label, or are all the same; data cannot be simulated.
+
+        Notes
+        -----
+        "hessian", "expected" and "opg" hold if the model is true; "sandwich" holds for independent rows and "cluster"
+        for independent groups, also if it is not. Case weights count as repeated rows: Σ runs over w s sᵀ and n is the
+        sum of w. With kept priors, H includes their curvature and each row's score an equal share of their gradient:
+        the covariance of the penalized estimator around its own limit, without its bias.
+
+        "CR1S" is Stata's factor and statsmodels' default (``use_correction=True``); statsmodels' ``HC1`` of a discrete
+        model is our "HC0". R's ``sandwich::vcovCL`` has "CR1" for ``type="HC0"`` and "CR1S" for ``type="HC1"``.
+
+        References
+        ----------
+        White (1982), Econometrica 50. Liang and Zeger (1986), Biometrika 73. Zeileis, Köll and Graham (2020), J. Stat.
+        Softw. 95(1). Berndt, Hall, Hall and Hausman (1974) for "opg".
+
+        Examples
+        --------
+        >>> import pymc as pm
+        >>> import mle_pp as mle
+        >>> with pm.Model() as model:
+        ...     mu = pm.Normal("mu", 0, 10)
+        ...     y = pm.Normal("y", mu, 2, observed=[1.0, 2.0, 3.0, 6.0])
+        >>> est = mle.find_MLE(model)
+        >>> [round(float(est.stderr(kind)["mu"]), 4) for kind in ("hessian", "sandwich")]
+        [1.0, 0.9354]
+        >>> round(float(est.stderr("cluster", groups=["a", "a", "b", "b"])["mu"]), 4)
+        1.5
         """
         if scale not in ("constrained", "unconstrained"):
             raise ValueError(f'scale={scale!r} is not one of "constrained", "unconstrained".')
-        matrix = self._covariance(kind)
+        found = self._covariance(kind, groups)
+        matrix = found.matrix
         if scale == "constrained":
             matrix = transformed(matrix, self._scales.jacobian, self._scales.withheld)
             labels = self._layout.labels
         else:
             labels = self._objective.parameters.unconstrained.labels
         coords = {"parameter": labels, "parameter_": labels}
-        return xr.DataArray(matrix, dims=("parameter", "parameter_"), coords=coords, name=f"cov_{kind}")
+        dims = ("parameter", "parameter_")
+        return xr.DataArray(matrix, dims=dims, coords=coords, name=f"cov_{kind}", attrs=dict(found.attrs))
 
-    def stderr(self, kind: str = "hessian") -> xr.Dataset:
+    def stderr(self, kind: str = "hessian", groups: Any = None) -> xr.Dataset:
         """Standard errors of parameters and `Deterministic`s (delta method), in their own shapes.
 
         Parameters
         ----------
-        kind : {"hessian", "expected"}
+        kind, groups
             As for `cov`.
         """
-        matrix = self._covariance(kind)
+        found = self._covariance(kind, groups)
         scales = self._scales
-        direct = _errors(matrix, scales.jacobian, scales.withheld)
-        derived = _errors(matrix, scales.derived_jacobian, scales.withheld_derived)
-        return self._layout.dataset(direct).merge(self._derived_layout.dataset(derived))
+        direct = _errors(found.matrix, scales.jacobian, scales.withheld)
+        derived = _errors(found.matrix, scales.derived_jacobian, scales.withheld_derived)
+        errors = self._layout.dataset(direct).merge(self._derived_layout.dataset(derived))
+        return errors.assign_attrs(found.attrs)
 
     # -- presentation ---------------------------------------------------------------------------------------------
 
@@ -169,6 +216,7 @@ class Estimate:
         filter_vars: str | None = None,
         *,
         kind: str = "hessian",
+        groups: Any = None,
         ci_prob: float | None = None,
         fmt: str = "wide",
         round_to: int | str | None = "auto",
@@ -181,8 +229,8 @@ class Estimate:
             Default: all parameters and `Deterministic`s. A name with ``~`` in front is left out.
         filter_vars : {None, "like", "regex"}
             How `var_names` are matched, as in ArviZ.
-        kind : {"hessian", "expected"}
-            As for `cov`.
+        kind, groups
+            The covariance behind the standard errors and intervals, as for `cov`.
         ci_prob : float, optional
             Default: ArviZ's ``rcParams["stats.ci_prob"]``.
         fmt : {"wide", "long", "xarray"}
@@ -197,7 +245,9 @@ class Estimate:
         """
         from mle_pp.table import summary
 
-        return summary(self, var_names, filter_vars, kind=kind, ci_prob=ci_prob, fmt=fmt, round_to=round_to)
+        return summary(
+            self, var_names, filter_vars, kind=kind, groups=groups, ci_prob=ci_prob, fmt=fmt, round_to=round_to
+        )
 
     def to_datatree(self) -> DataTree:
         """The estimate as an `xarray.DataTree` that can sit beside a posterior and be written to netCDF.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from mle_pp.estimate import Estimate, kind_of
 from mle_pp.hints import hints
 from mle_pp.information import limits, scales_at, slides, without_limit
 from mle_pp.objective import ModelObjective
-from mle_pp.optimize import Optimum, Run, Stop, check_method, run_starts
+from mle_pp.optimize import Optimum, Run, Stop, check_method, maximize, run_starts
 from mle_pp.roles import RoleKind, Roles, resolve_model, roles
 from mle_pp.verdict import Finding
 
@@ -35,6 +36,7 @@ def find_MLE(
     keep_priors: Sequence[str] = (),
     fix: Mapping[str, Any] | None = None,
     potentials: str = "error",
+    weights: Any = None,
     method: str = "auto",
     starts: int | str = "auto",
     initvals: Mapping[str, Any] | None = None,
@@ -59,6 +61,11 @@ def find_MLE(
         Variables held at values, on the constrained scale.
     potentials : {"error", "likelihood", "drop"}
         What `pm.Potential` terms are: part of the likelihood, or priors to be dropped. A model cannot tell.
+    weights : array_like, DataArray or mapping, optional
+        Case weights: a row of weight 3 counts as three equal rows, one of weight 0 is left out. One number a row, in
+        the order of the data (a DataArray with labels along the row dim: by label). Observed variables that share
+        their first named dim share their rows; where there are several sets of rows, a mapping from the name of the
+        dim, or of an observed variable, to its weights. `n_obs` is then the sum of the weights.
     method : {"auto", "newton", "scoring", "quasi-newton"}
         The optimizer. "auto" takes the first that suits the model and falls back to the next where one fails.
     starts : "auto" or int
@@ -108,7 +115,7 @@ def find_MLE(
     _refuse_centered(model)
     check_model(root, potentials, fixed=set(fix or ()))
     found = roles(root, integrate=integrate, keep_priors=keep_priors, fix=fix, potentials=potentials)
-    return _find(root, found, fix, method, starts, initvals, random_seed, backend, on_failure)
+    return _find(root, found, fix, weights, method, starts, initvals, random_seed, backend, on_failure)
 
 
 def find_MAP(
@@ -157,13 +164,14 @@ def find_MAP(
     first = roles(root, fix=fix, potentials="likelihood")
     _refuse_latents(root, first)
     found = roles(root, keep_priors=first.names(RoleKind.PARAMETER), fix=fix, potentials="likelihood")
-    return _find(root, found, fix, method, starts, initvals, random_seed, backend, on_failure)
+    return _find(root, found, fix, None, method, starts, initvals, random_seed, backend, on_failure)
 
 
 def _find(
     model: pm.Model,
     found: Roles,
     fix: Mapping[str, Any] | None,
+    weights: Any,
     method: str,
     starts: int | str,
     initvals: Mapping[str, Any] | None,
@@ -175,6 +183,8 @@ def _find(
     _refuse_latents(model, found)
     check_data(model, held=set(fix or ()))
     objective = ModelObjective(model, found, fix, initvals, backend)
+    if weights is not None:
+        objective = objective.weighted(objective.axes.align(weights, "weights"))
     _log.debug("maximizing over %d parameters, %s backend", objective.size, objective.backend)
     # Overflow and NaN on the way are answered by stepping back, not by warnings
     with np.errstate(all="ignore"):
@@ -183,13 +193,32 @@ def _find(
             objective.check_possible()
         runs = run_starts(objective, parameters.initial, parameters.default, starts, seed, method)
         diagnosis, reached = _judge(objective, runs)
-        estimate = _assemble(model, found, objective, runs, reached, diagnosis)
+        estimate = assemble(model, found, objective, runs, reached, diagnosis)
     verdict = estimate.verdict
     if verdict.status.is_failure and on_failure == "raise":
         raise EstimationError(verdict.message, estimate)
     if not verdict.ok:
         warnings.warn(verdict.message, VerdictWarning, stacklevel=3)
     return estimate
+
+
+def refit(est: Estimate, x: np.ndarray) -> Estimate:
+    """The estimate at the maximum that is reached from `x`, with this start added to those of `est`.
+
+    Parameters
+    ----------
+    est : Estimate
+    x : ndarray, shape (size,)
+        On the unconstrained scale.
+    """
+    objective = est._objective
+    with np.errstate(all="ignore"):
+        run = Run("profile", x, objective.value(x), maximize(objective, x))
+        diagnosis, reached = _judge(objective, [run])
+        found = assemble(est.model, est.roles, objective, [run], reached, diagnosis)
+    earlier = est.starts.assign(optimum=est.starts["optimum"] + 1)
+    starts = pd.concat([earlier, found.starts], ignore_index=True).rename_axis("start")
+    return replace(found, starts=starts)
 
 
 def _refuse_centered(model: Any) -> None:
@@ -299,7 +328,7 @@ def _same(objective: ModelObjective, one: Run, other: Run) -> bool:
     return abs(a - b) <= 1e-7 * max(1.0, abs(a))
 
 
-def _assemble(
+def assemble(
     model: pm.Model,
     found: Roles,
     objective: ModelObjective,
@@ -307,14 +336,15 @@ def _assemble(
     reached: list[int],
     diagnosis: Diagnosis,
 ) -> Estimate:
+    """The estimate that a diagnosis makes of the runs that led to it."""
     parameters, x = objective.parameters, diagnosis.optimum.x
     status = diagnosis.verdict.status
     scales = scales_at(parameters, x, diagnosis.special, diagnosis.basis)
     return Estimate(
         model=model,
         roles=found,
-        params=parameters.layout.dataset(_values(parameters.constrained, diagnosis, scales.jacobian)),
-        derived=parameters.derived_layout.dataset(_values(parameters.derived, diagnosis, scales.derived_jacobian)),
+        params=parameters.layout.dataset(values_at(parameters.constrained, diagnosis, scales.jacobian)),
+        derived=parameters.derived_layout.dataset(values_at(parameters.derived, diagnosis, scales.derived_jacobian)),
         loglik=np.nan if status.is_failure else objective.loglik(x),
         n_obs=objective.rows,
         n_params=objective.size - diagnosis.special.null.shape[1],
@@ -328,7 +358,7 @@ def _assemble(
     )
 
 
-def _values(function: Callable[[np.ndarray], np.ndarray], diagnosis: Diagnosis, jacobian: np.ndarray) -> np.ndarray:
+def values_at(function: Callable[[np.ndarray], np.ndarray], diagnosis: Diagnosis, jacobian: np.ndarray) -> np.ndarray:
     """Values of named quantities: the limit where one is approached, NaN where any value would do."""
     x, special = diagnosis.optimum.x, diagnosis.special
     values = limits(function, x, special.drift)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mle_pp.linalg import inverse_on
+from mle_pp.linalg import curvature_scale, inverse_on
 from mle_pp.parameters import Parameters
 
 
@@ -49,12 +49,15 @@ class Scales:
         ∂(constrained)/∂x and ∂(derived)/∂x.
     withheld, withheld_derived : ndarray of bool
         Scalars whose standard error has no meaning.
+    special : Special
+        The directions that make it so.
     """
 
     jacobian: np.ndarray
     derived_jacobian: np.ndarray
     withheld: np.ndarray
     withheld_derived: np.ndarray
+    special: Special
 
 
 def covariance(information: np.ndarray, basis: np.ndarray) -> np.ndarray:
@@ -73,12 +76,67 @@ def covariance(information: np.ndarray, basis: np.ndarray) -> np.ndarray:
         return np.full_like(information, np.nan)
 
 
+def sandwich(bread: np.ndarray, scores: np.ndarray, weights: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """B (Σ w s sᵀ) B, the covariance of an estimator whose model need not be true (Huber 1967; White 1982).
+
+    Parameters
+    ----------
+    bread : ndarray, shape (size, size)
+        The inverse of the observed information.
+    scores : ndarray, shape (n, size)
+        A gradient a row.
+    weights : ndarray, shape (n,)
+        Of how many equal rows each stands for.
+    groups : ndarray of int, shape (n,), optional
+        The group of each row: scores are summed within groups first (Liang and Zeger 1986).
+    """
+    if groups is None:
+        meat = scores.T @ (weights[:, None] * scores)
+    else:
+        sums = np.zeros((groups.max() + 1, scores.shape[1]))
+        np.add.at(sums, groups, weights[:, None] * scores)
+        meat = sums.T @ sums
+    return bread @ meat @ bread
+
+
+def small_sample_factor(kind: str, n: float, k: int, groups: int) -> float:
+    """What a robust covariance is multiplied by.
+
+    Parameters
+    ----------
+    kind : str
+        "HC1": n/(n−k) (Hinkley 1977). "CR1": G/(G−1). "CR1S": G/(G−1) · (n−1)/(n−k), that of Stata and statsmodels.
+        Others: 1.
+    n, k, groups
+        Rows, parameters and groups.
+    """
+    if kind == "HC1":
+        return n / (n - k)
+    if kind == "CR1":
+        return groups / (groups - 1)
+    if kind == "CR1S":
+        return groups / (groups - 1) * (n - 1) / (n - k)
+    return 1.0
+
+
 def transformed(covariance: np.ndarray, jacobian: np.ndarray, withheld: np.ndarray) -> np.ndarray:
     """J Σ Jᵀ (the delta method), with rows and columns of the withheld scalars NaN."""
     result = jacobian @ covariance @ jacobian.T
     result[withheld, :] = np.nan
     result[:, withheld] = np.nan
     return result
+
+
+def determined(slopes: np.ndarray, information: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Which quantities the data determine, by their slopes gᵀ in the vector: one row a quantity.
+
+    They do if g is in the range of the observed information H; then H Σ g = g, with Σ its (generalized) inverse.
+    """
+    scale = curvature_scale(information, np.zeros(len(information)))
+    outside = slopes - slopes @ covariance @ information
+    with np.errstate(all="ignore"):
+        found = np.abs(outside / scale).max(axis=1, initial=0) <= 1e-5 * np.abs(slopes / scale).max(axis=1, initial=0)
+    return found & np.all(np.isfinite(covariance))
 
 
 def scales_at(parameters: Parameters, x: np.ndarray, special: Special, basis: np.ndarray) -> Scales:
@@ -99,7 +157,8 @@ def scales_at(parameters: Parameters, x: np.ndarray, special: Special, basis: np
         return moves | pinned | without_limit(function, x, special)
 
     jacobian, derived = parameters.jacobian(x), parameters.derived_jacobian(x)
-    return Scales(jacobian, derived, withheld(parameters.constrained, jacobian), withheld(parameters.derived, derived))
+    direct = withheld(parameters.constrained, jacobian)
+    return Scales(jacobian, derived, direct, withheld(parameters.derived, derived), special)
 
 
 def slides(jacobian: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -51,6 +51,12 @@ class Layout:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
 
+    def __getitem__(self, name: str) -> Entry:
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
     @property
     def size(self) -> int:
         """Number of scalars in all."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import eigh, solve_triangular
 
 
 def curvature_scale(hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
@@ -98,3 +99,27 @@ def sparse_directions(directions: np.ndarray, tolerance: float = 1e-6) -> np.nda
     rows[np.abs(rows) < tolerance] = 0.0
     signs = np.array([np.sign(row[np.flatnonzero(row)[0]]) for row in rows])
     return (rows * signs[:, None]).T
+
+
+def definite_solver(
+    matrix: np.ndarray, basis: np.ndarray, slope: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """A function from r to the d on the basis with (M + ρ s sᵀ) d = r there; None if no such ρ makes it definite.
+
+    Where M is positive definite on everything orthogonal to the slope s, that is at a maximum under a constraint with
+    this slope, some ρ does, and the d it leads to differ only by multiples of one vector.
+    """
+    inner = basis.T @ matrix @ basis
+    scale = curvature_scale(inner, np.zeros(len(inner)))
+    inner, projected = inner / np.outer(scale, scale), (basis.T @ slope) / scale
+    length = float(projected @ projected)
+    if not (np.all(np.isfinite(inner)) and 0 < length < np.inf):
+        return None
+    for rho in (0.0, 2.0 * len(inner), 100.0 * len(inner)):
+        try:
+            factor = np.linalg.cholesky(inner + rho / length * np.outer(projected, projected))
+        except np.linalg.LinAlgError:
+            continue
+        half = solve_triangular(factor, (basis / scale).T, lower=True)
+        return lambda r: half.T @ (half @ r)
+    return None

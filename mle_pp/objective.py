@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import pymc as pm
 import pytensor
+import pytensor.tensor as pt
 from pymc.logprob.basic import transformed_conditional_logp
 from pymc.logprob.rewriting import logprob_rewrites_basic_query, logprob_rewrites_db
 from pytensor.compile.sharedvalue import SharedVariable
@@ -17,15 +19,16 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.type import discrete_dtypes
-from pytensor.xtensor.type import XTensorSharedVariable, xtensor_shared
+from pytensor.xtensor.type import XTensorType, xtensor_shared
 
 from mle_pp import backends
 from mle_pp.densities import guarded, precise
-from mle_pp.derivatives import Hessian, gradient
+from mle_pp.derivatives import Jacobian, Smooth, tangent
 from mle_pp.errors import ModelError
 from mle_pp.fisher import LOCATIONS, FisherInformation, families_missing
 from mle_pp.parameters import Parameters
 from mle_pp.roles import RoleKind, Roles
+from mle_pp.rows import Rows, check_weights, make_rows
 
 
 class Objective(Protocol):
@@ -90,7 +93,15 @@ class ModelObjective:
         The backend in use.
     data : dict of str to array
         The observed variables' values and those of the `pm.Data` containers, as they were at the time of the fit.
+    snapshot : dict of Variable to Variable
+        The copies of the model's data that the functions read.
+    axes : Rows
+        The rows of the terms, which scores and weights belong to.
+    weights : ndarray or None
+        One weight a row, in the order of `axes`.
     """
+
+    weights: np.ndarray | None = None
 
     def __init__(
         self,
@@ -106,19 +117,28 @@ class ModelObjective:
         likelihood = [*model.observed_RVs, *(model.potentials if roles.potentials == "likelihood" else ())]
         penalized = [model[name] for name in roles.names(RoleKind.PENALIZED)]
         with backends.without_c_compiler():
-            terms, priors = log_densities(model, likelihood), log_densities(model, penalized)
-            terms = [precise(model, rv, term) for rv, term in zip(likelihood, terms, strict=True)]
-            snapshot = _copies([*terms, *priors, *model.free_RVs, *model.deterministics])
-            self.parameters = Parameters(model, estimated, fixed, initvals, snapshot)
+            terms, priors = likelihood_terms(model, likelihood), log_densities(model, penalized)
+            self.snapshot = _copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
+            self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot)
             graphs = guarded(
                 backends.simplify([backends.as_tensor(graph) for graph in self.parameters.replace([*terms, *priors])])
             )
         self.data = {**observed_data(model), **constant_data(model)}
         self.names = [variable.name for variable in likelihood]
-        self._terms, self._priors = graphs[: len(terms)], graphs[len(terms) :]
-        self.rows = _rows(model)
-        self.backend = backends.resolve(backend, work=float(sum(self._term_sizes)) * (1 + self.size))
-        self._check_start()
+        self._pointwise = backends.build([self.parameters.x], graphs[: len(terms)])
+        shapes = self._check_start()
+        self.axes = _rows(model, likelihood, shapes)
+        sizes = [np.prod(shape, dtype=int) for shape in (*shapes, *map(np.shape, observed_data(model).values()))]
+        self.backend = backends.resolve(backend, work=float(sum(sizes[len(shapes) :])) * (1 + self.size))
+        self._functions = Functions(
+            model,
+            self.parameters,
+            dict(zip(self.names, graphs[: len(terms)], strict=True)),
+            graphs[len(terms) :],
+            self.axes,
+            self.backend,
+            int(max(sizes)),
+        )
 
     @property
     def size(self) -> int:
@@ -147,84 +167,122 @@ class ModelObjective:
         plain = not self.roles.names(RoleKind.PENALIZED) and self.roles.potentials != "likelihood"
         return plain and self._is_simple
 
-    # -- graphs and functions -------------------------------------------------------------------------------------
+    @property
+    def rows(self) -> float:
+        """Rows of data, or the sum of their weights; a whole number as int."""
+        total = self.axes.size if self.weights is None else float(self.weights.sum())
+        total += sum(self.axes.blocks.values())
+        return int(total) if float(total).is_integer() else total
+
+    # -- rows and weights -----------------------------------------------------------------------------------------
+
+    def weighted(self, weights: np.ndarray) -> ModelObjective:
+        """The same log-likelihood with each row's terms multiplied by a weight; kept priors are not weighted.
+
+        The result shares all compiled functions with this objective, so that thousands of weightings cost no more than
+        their evaluations. A row of weight zero is left out, also where its density is zero.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (axes.size,)
+            In the order of `axes`; whatever weights this objective has are replaced.
+
+        Raises
+        ------
+        ModelError
+            A term has no rows; or the weights are negative, not finite, all zero or not as many as the rows.
+        """
+        self.axes.require("Weighting rows")
+        found = check_weights(weights)
+        if found.shape != (self.axes.size,):
+            raise ModelError(f"weights have shape {found.shape}, but the data have {self.axes.size} rows.")
+        other = copy.copy(self)
+        other.weights = found
+        # What was computed with the old weights
+        other.__dict__.pop("_row_weights", None)
+        return other
 
     @cached_property
-    def _pointwise(self) -> Any:
-        return backends.build([self.parameters.x], self._terms)
+    def _row_weights(self) -> dict[str, np.ndarray]:
+        """The weights by variable, in the shape of its rows."""
+        if self.weights is None:
+            return {}
+        slices = self.axes.slices()
+        return {name: self.weights[slices[k]] for k, axis in enumerate(self.axes.axes) for name in axis.variables}
 
-    @cached_property
-    def _cost(self) -> Variable:
-        return _total([*self._terms, *self._priors])
+    def scores(self, x: np.ndarray) -> np.ndarray:
+        """Gradient of each row's log-likelihood at `x`, without its weight; shape (axes.size, size).
 
-    @cached_property
-    def _value(self) -> Any:
-        return backends.build([self.parameters.x], [self._cost], self.backend)
+        By forward-mode automatic differentiation. Variables that share their rows add up.
 
-    @cached_property
-    def _value_gradient(self) -> Any:
-        with backends.without_c_compiler():
-            slope = gradient(self._cost, self.parameters.x)
-        return backends.build([self.parameters.x], [self._cost, slope], self.backend)
+        Raises
+        ------
+        ModelError
+            A term has no rows.
+        """
+        self.axes.require("A score of each row")
+        return self._functions.scores(x)
 
-    @cached_property
-    def _hessian(self) -> Hessian:
-        with backends.without_c_compiler():
-            return Hessian(
-                self._cost,
-                self.parameters.x,
-                lambda x: self.value_gradient(x)[1],
-                self.backend,
-                max(self._term_sizes, default=1),
-            )
+    def row_hessians(self, x: np.ndarray) -> np.ndarray:
+        """Second derivatives of each row's log-likelihood at `x`, without its weight; shape (axes.size, size, size).
 
-    @cached_property
-    def _term_sizes(self) -> list[int]:
-        return [int(np.prod(shape, dtype=int)) for shape in self._data_shapes]
+        Raises
+        ------
+        ModelError
+            A term has no rows.
+        """
+        self.axes.require("The second derivatives of each row")
+        directions = np.eye(self.size)
+        return np.stack([self._functions.slopes_along(x, direction) for direction in directions], axis=1)
 
-    @cached_property
-    def _data_shapes(self) -> list[tuple[int, ...]]:
-        return [np.shape(value) for value in observed_data(self.model).values()] or [()]
+    def row_values(self, x: np.ndarray) -> np.ndarray:
+        """Log-likelihood of each row at `x`, without its weight; shape (axes.size,)."""
+        self.axes.require("A log-likelihood of each row")
+        return self._functions.row_values(x)[0]
+
+    @property
+    def _smooth(self) -> Smooth:
+        return self._functions.plain if self.weights is None else self._functions.weighted
+
+    @property
+    def _inputs(self) -> tuple[np.ndarray, ...]:
+        return () if self.weights is None else (self.weights,)
 
     # -- the protocol ---------------------------------------------------------------------------------------------
 
     def value(self, x: np.ndarray) -> float:
         """The maximized function at `x`: log-likelihood plus kept priors."""
-        return _scalar(self._value(x)[0])
+        return self._smooth.value(x, *self._inputs)
 
     def value_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient at `x`."""
-        value, slope = self._value_gradient(x)
-        return _scalar(value), slope
+        return self._smooth.value_gradient(x, *self._inputs)
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
         """The symmetric matrix of second derivatives at `x`, shape (size, size)."""
-        return self._hessian(x)
+        return self._smooth.hessian(x, *self._inputs)
 
     def derivatives(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Value, gradient and Hessian at `x`."""
-        together = self._hessian.with_gradient(x)
-        if together is None:
-            return *self.value_gradient(x), self.hessian(x)
-        value, slope, matrix = together
-        return _scalar(value), slope, matrix
+        return self._smooth.derivatives(x, *self._inputs)
 
     def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
         """Hessian times vector at `x`."""
-        return self._hessian.product(x, vector)
+        return self._smooth.hessian.product(x, vector, *self._inputs)
 
     def information(self, x: np.ndarray) -> np.ndarray:
         """The expected information at `x`, shape (size, size)."""
-        return self._fisher(x)
-
-    @cached_property
-    def _fisher(self) -> FisherInformation:
-        return FisherInformation(self.model, self.parameters)
+        return self._functions.fisher(x, self._row_weights)
 
     def residuals(self, x: np.ndarray, family: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Residuals of each location-scale variable, and the derivative of its location, a row an observation."""
+        """Residuals of each location-scale variable, and the derivative of its location, a row an observation.
+
+        Rows of weight zero are left out.
+        """
         has_location = any(type(rv.owner.op).__name__ in LOCATIONS for rv in self.model.observed_RVs)
-        return self._fisher.residuals(x, family) if has_location and self._is_simple else iter(())
+        if not (has_location and self._is_simple):
+            return iter(())
+        return self._functions.fisher.residuals(x, family, self._row_weights)
 
     @cached_property
     def _is_simple(self) -> bool:
@@ -233,16 +291,22 @@ class ModelObjective:
     @property
     def hessian_method(self) -> str:
         """How the Hessian is computed."""
-        return self._hessian.method
+        return self._smooth.hessian.method
 
     # -- beyond it ------------------------------------------------------------------------------------------------
 
     def loglik(self, x: np.ndarray) -> float:
         """The log-likelihood alone, without any prior."""
-        return float(sum(np.sum(term) for term in self._pointwise(x)))
+        if self.weights is None:
+            return float(sum(np.sum(term) for term in self._pointwise(x)))
+        used = self.weights > 0
+        return float(self.weights[used] @ self.row_values(x)[used])
 
     def pointwise(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Log-likelihood terms by observed variable; axis 0 is the row axis, a term without axes is one block."""
+        """Log-likelihood terms by observed variable, without weights.
+
+        Axis 0 is the row axis, a term without axes is one block.
+        """
         return dict(zip(self.names, self._pointwise(x), strict=True))
 
     def impossible(self, x: np.ndarray) -> int:
@@ -260,10 +324,10 @@ class ModelObjective:
             most = max(most, sum(int(np.sum(a != b)) for a, b in zip(here, self._pointwise(moved), strict=True)))
         return most
 
-    def _check_start(self) -> None:
-        """Evaluate once, so that shapes that disagree are found here and told in the user's names."""
+    def _check_start(self) -> list[tuple[int, ...]]:
+        """Shapes of the terms; evaluated once, so that data that disagree are told in the user's names."""
         try:
-            self._pointwise(self.parameters.initial)
+            return [np.shape(term) for term in self._pointwise(self.parameters.initial)]
         except Exception as error:
             names = ", ".join(self.names)
             shapes = ", ".join(
@@ -301,13 +365,84 @@ class ModelObjective:
         )
 
 
-def _scalar(value: np.ndarray) -> float:
-    number = float(value)
-    return -np.inf if np.isnan(number) else number
+class Functions:
+    """The functions of a log-likelihood, shared by all weightings of it; each is built when it is needed.
+
+    Those that take data as inputs, where they do, take them last.
+    """
+
+    def __init__(
+        self,
+        model: pm.Model,
+        parameters: Parameters,
+        terms: Mapping[str, Variable],
+        priors: Sequence[Variable],
+        rows: Rows,
+        backend: str,
+        largest: int,
+        data: Sequence[Variable] = (),
+    ) -> None:
+        self._model, self._parameters = model, parameters
+        self._data = list(data)
+        self._terms, self._priors, self._rows = terms, priors, rows
+        self._backend, self._largest = backend, largest
+
+    @cached_property
+    def plain(self) -> Smooth:
+        """Every row counted once."""
+        cost = _total([*self._terms.values(), *self._priors])
+        return Smooth(cost, self._parameters.x, self._backend, self._largest, self._data)
+
+    @cached_property
+    def weighted(self) -> Smooth:
+        """Each row times its weight, an input."""
+        weights = pt.vector("weights", dtype="float64")
+        total = _total(self._priors)
+        for part, where in zip(self._row_graphs, self._rows.slices(), strict=True):
+            # Not zero times -inf, which is NaN
+            total = total + pt.sum(weights[where] * pt.switch(weights[where] > 0, part, 0.0))
+        return Smooth(total, self._parameters.x, self._backend, self._largest, [weights, *self._data])
+
+    @cached_property
+    def _row_graphs(self) -> list[Variable]:
+        """For each set of rows, the log-likelihood of each row."""
+        graphs = []
+        for axis in self._rows.axes:
+            terms = [self._terms[name] for name in axis.variables]
+            summed = [term.sum(axis=tuple(range(1, term.ndim))) if term.ndim > 1 else term.ravel() for term in terms]
+            graphs.append(sum(summed[1:], start=summed[0]))
+        return graphs
+
+    @cached_property
+    def row_values(self) -> Callable[..., list[np.ndarray]]:
+        """Log-likelihood of each row."""
+        return backends.build([self._parameters.x], [self._row_graph])
+
+    @cached_property
+    def scores(self) -> Jacobian:
+        """Gradient of each row's log-likelihood."""
+        return Jacobian(self._row_graph, self._parameters.x)
+
+    @cached_property
+    def slopes_along(self) -> Jacobian:
+        """Gradient of each row's derivative along a direction."""
+        direction = pt.vector("direction", dtype="float64")
+        with backends.without_c_compiler():
+            along = tangent(self._row_graph, self._parameters.x, direction)
+        return Jacobian(along, self._parameters.x, [direction])
+
+    @cached_property
+    def _row_graph(self) -> Variable:
+        return pt.concatenate([pt.zeros((0,)), *self._row_graphs])
+
+    @cached_property
+    def fisher(self) -> FisherInformation:
+        """The expected information."""
+        return FisherInformation(self._model, self._parameters)
 
 
 def _total(terms: Sequence[Variable]) -> Variable:
-    total = pytensor.tensor.constant(0.0)
+    total = pt.constant(0.0)
     for term in terms:
         total = total + term.sum()
     return total
@@ -319,13 +454,19 @@ def _copies(graphs: Sequence[Variable]) -> dict[Variable, Variable]:
     for variable in ancestors(graphs):
         if not isinstance(variable, SharedVariable) or not hasattr(variable, "dtype"):
             continue
-        value = np.array(variable.get_value())
-        if isinstance(variable, XTensorSharedVariable):
-            copies[variable] = xtensor_shared(value, dims=variable.type.dims, shape=variable.type.shape)
-        else:
-            copies[variable] = pytensor.shared(value, shape=variable.type.shape)
-        copies[variable].name = variable.name
+        copies[variable] = shared_copy(variable.type, np.array(variable.get_value()), variable.name)
     return copies
+
+
+def shared_copy(like: Any, value: np.ndarray, name: str | None) -> SharedVariable:
+    """A shared variable of the type `like` that holds `value`."""
+    value = np.asarray(value, dtype=like.dtype)
+    if isinstance(like, XTensorType):
+        copy = xtensor_shared(value, dims=like.dims, shape=like.shape)
+    else:
+        copy = pytensor.shared(value, shape=like.shape)
+    copy.name = name
+    return copy
 
 
 class _InDouble(GraphRewriter):
@@ -355,6 +496,12 @@ def log_densities(model: pm.Model, variables: Sequence[Variable]) -> list[Variab
     return [terms[variable] for variable in variables]
 
 
+def likelihood_terms(model: pm.Model, likelihood: Sequence[Variable]) -> list[Variable]:
+    """The log-densities of observed variables and potentials, in forms that keep their precision."""
+    terms = log_densities(model, likelihood)
+    return [precise(model, rv, term) for rv, term in zip(likelihood, terms, strict=True)]
+
+
 def observed_data(model: pm.Model) -> dict[str, np.ndarray]:
     """The observed variables' values."""
     values = [backends.as_tensor(model.rvs_to_values[rv]) for rv in model.observed_RVs]
@@ -368,10 +515,31 @@ def constant_data(model: pm.Model) -> dict[str, np.ndarray]:
     return {variable.name: np.array(variable.get_value()) for variable in model.data_vars}
 
 
-def _rows(model: pm.Model) -> int:
-    """Rows of data: observed variables that share a named first dim are columns of the same rows."""
-    counts: dict[str, int] = {}
-    for name, value in observed_data(model).items():
-        dims = model.named_vars_to_dims.get(name) or (None,)
-        counts[str(dims[0] if dims and dims[0] is not None else f"{name} ")] = len(value) if value.ndim else 1
-    return sum(counts.values())
+# Distributions of which one vector is one observation, however many categories it has.
+_VECTORS = ("MultinomialRV", "DirichletMultinomialRV", "DirichletRV")
+
+
+def _rows(model: pm.Model, likelihood: Sequence[Variable], shapes: Sequence[tuple[int, ...]]) -> Rows:
+    """The rows of the likelihood's terms.
+
+    Axis 0 of a term is its row axis, and a scalar observation is a row. A term without axes is a block otherwise: one
+    vector of counts is one observation; a series, one realization of a process, and elements whose log-densities
+    somebody has summed are as many as they are long.
+    """
+    data = observed_data(model)
+    with_rows: dict[str, tuple[int, ...]] = {}
+    blocks: dict[str, int] = {}
+    for variable, shape in zip(likelihood, shapes, strict=True):
+        values = data.get(variable.name)
+        if shape or (values is not None and values.ndim == 0):
+            with_rows[variable.name] = shape or (1,)
+        else:
+            blocks[variable.name] = _observations(variable, values)
+    return make_rows(with_rows, model.named_vars_to_dims, model.coords, blocks)
+
+
+def _observations(variable: Variable, values: np.ndarray | None) -> int:
+    """How many observations a term without rows counts for."""
+    if values is None:
+        return 0
+    return 1 if type(variable.owner.op).__name__ in _VECTORS else len(values)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
@@ -29,6 +29,7 @@ from mle_pp import backends
 from mle_pp.derivatives import Jacobian
 from mle_pp.errors import ModelError
 from mle_pp.layout import Layout, make_layout
+from mle_pp.supports import graph_bounds
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def _close(expressions: Sequence[Variable], substitutions: Mapping[Variable, Var
     return found
 
 
-def _like(expression: Variable, template: Variable) -> Variable:
+def like(expression: Variable, template: Variable) -> Variable:
     """`expression` as a variable of the template's type (an xtensor, an integer, a static shape)."""
     if isinstance(template.type, XTensorType):
         plain = pt.cast(backends.as_tensor(expression), template.dtype)
@@ -187,11 +188,11 @@ class Parameters:
         outputs, back = [], []
         for free in self._free:
             transform = free.transform if free.added is None else free.added
-            value = _like(values[free.rv], free.rv)
+            value = like(values[free.rv], free.rv)
             if transform is not None:
                 inputs = graph_replace(
                     [i for i in free.rv.owner.inputs if _is_numeric(i)],
-                    {rv: _like(v, rv) for rv, v in values.items()},
+                    {rv: like(v, rv) for rv, v in values.items()},
                     strict=False,
                 )
                 replaced = iter(inputs)
@@ -233,16 +234,16 @@ class Parameters:
                 parents = set(self.model.free_RVs).intersection(ancestors(free.rv.owner.inputs))
                 if free.transform is not None and parents:
                     # Bounds that are estimated: the value is held, wherever it lies between them
-                    value = _like(pt.constant(constrained[free.name]), free.rv)
+                    value = like(pt.constant(constrained[free.name]), free.rv)
                     held = free.transform.forward(value, *self._transform_inputs(free))
-                substitutions[free.value] = _like(held, free.value)
+                substitutions[free.value] = like(held, free.value)
                 continue
             shape = unconstrained[free.name].shape
             size = int(np.prod(shape, dtype=int))
             piece = self.x[start : start + size].reshape(shape)
             if free.added is not None:
                 piece = free.added.backward(piece, *self._transform_inputs(free))
-            substitutions[free.value] = _like(piece, free.value)
+            substitutions[free.value] = like(piece, free.value)
             start += size
         return substitutions
 
@@ -252,24 +253,29 @@ class Parameters:
         return [next(replaced) if _is_numeric(i) else i for i in free.rv.owner.inputs]
 
     @cached_property
-    def _unconstrain(self) -> Any:
-        """From constrained values, flat, to the vector: the inverse of `constrained`."""
+    def unconstrained_graph(self) -> tuple[Variable, Variable]:
+        """`unconstrained_at` as a graph, and the vector of constrained values that it is a graph of."""
         values = pt.vector("values", dtype="float64")
-        pieces: dict[Variable, Variable] = {}
-        for own, free in zip(self.layout, self._estimated, strict=True):
-            piece = values[self.layout.slices()[own.name]].reshape(own.shape)
-            pieces[free.rv] = _like(piece, free.rv)
-        held = {free.rv: _like(pt.constant(self.fixed[free.name]), free.rv) for free in self._free
-                if free.name in self.fixed}  # fmt: skip
+        pieces, replaced = self.layout.slices(), dict(self._snapshot)
+        for free in self._free:
+            given = pt.constant(self.fixed[free.name]) if free.name in self.fixed else None
+            if free.name in pieces:
+                given = values[pieces[free.name]].reshape(self.layout[free.name].shape)
+            if given is not None:
+                replaced[free.rv] = like(given, free.rv)
         parts: list[Variable] = [pt.zeros((0,))]
-        for free in self._estimated:
-            transform = self.transforms[free.name]
-            part = pieces[free.rv]
-            if transform is not None:
-                part = transform.forward(part, *free.rv.owner.inputs)
-            parts.append(backends.as_tensor(part).ravel())
-        [flat] = graph_replace([pt.concatenate(parts)], {**pieces, **held, **self._snapshot}, strict=False)
-        return backends.build([values], backends.simplify([flat]))
+        with backends.without_c_compiler():
+            for free in self._estimated:
+                transform, part = self.transforms[free.name], replaced[free.rv]
+                part = part if transform is None else transform.forward(part, *free.rv.owner.inputs)
+                parts.append(backends.as_tensor(part).ravel())
+            graph = graph_replace([pt.concatenate(parts)], replaced, strict=False)
+            return values, backends.simplify(graph)[0]
+
+    @cached_property
+    def _unconstrain(self) -> Any:
+        values, graph = self.unconstrained_graph
+        return backends.build([values], [graph])
 
     # -- constrained values ---------------------------------------------------------------------------------------
 
@@ -319,6 +325,14 @@ class Parameters:
         by_name = {v.name: tuple(int(n) for n in s) for v, s in zip(variables, shapes, strict=True)}
         return make_layout(by_name, self.model.named_vars_to_dims, self.model.coords)
 
+    @cached_property
+    def derived_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Between which values the `Deterministic`s lie, as their graphs show, in the order of `derived_layout`."""
+        with backends.without_c_compiler():
+            pair = graph_bounds([self.derived_graph], self.x)[0]
+            lower, upper = backends.build([self.x], [pt.as_tensor(end) for end in pair])(self.initial)
+        return lower, upper
+
     def declared_bounds(self, name: str) -> list[float]:
         """Constant bounds of a variable's prior, such as those of a `Uniform`; only finite ones."""
         transform, rv = self.transforms[name], self.model[name]
@@ -332,9 +346,33 @@ class Parameters:
             values = backends.build([], backends.simplify(constant))()
         return [float(v) for value in values for v in np.unique(value) if np.isfinite(v)]
 
-    def distribution(self, name: str) -> str:
-        """The name of a variable's prior, as the user wrote it."""
-        return _distribution(self.model[name])
+    @cached_property
+    def priors(self) -> dict[str, str]:
+        """The names of the variables' priors, as the user wrote them."""
+        return {name: _distribution(self.model[name]) for name in self.layout.names}
+
+    @cached_property
+    def potentials(self) -> list[str]:
+        """The names of the model's potentials."""
+        return [potential.name for potential in self.model.potentials]
+
+    def forward(self, name: str, value: Any, x: np.ndarray) -> np.ndarray:
+        """A variable's constrained value on the scale of the vector: infinite on the edge of its support, NaN outside.
+
+        Parameters
+        ----------
+        name : str
+            Of an estimated variable.
+        value : array_like
+            In the shape of the variable.
+        x : ndarray, shape (size,)
+            The point at which bounds that depend on other variables are taken.
+        """
+        own, inner = self.layout.slices()[name], self.unconstrained.slices()
+        values = self.constrained(x)
+        values[own] = np.ravel(value)
+        entry = next(there for here, there in zip(self.layout, self.unconstrained, strict=True) if here.name == name)
+        return self.unconstrained_at(values)[inner[entry.name]].reshape(entry.shape)
 
     def constrained(self, x: np.ndarray) -> np.ndarray:
         """Constrained values of the estimated variables, flat in the order of `layout`."""
@@ -342,8 +380,7 @@ class Parameters:
 
     def unconstrained_at(self, values: np.ndarray) -> np.ndarray:
         """The vector at which `constrained` has these values; not finite where they are outside the support."""
-        with backends.without_c_compiler():
-            return self._unconstrain(values)[0]
+        return self._unconstrain(values)[0]
 
     def derived(self, x: np.ndarray) -> np.ndarray:
         """Values of the `Deterministic`s, flat in the order of `derived_layout`."""
@@ -356,6 +393,44 @@ class Parameters:
     def derived_jacobian(self, x: np.ndarray) -> np.ndarray:
         """∂(derived)/∂x, shape (derived_layout.size, size)."""
         return self._derived_jacobian(x)
+
+    def without_model(self) -> Parameters:
+        """The same map from graphs alone, which pickle where a model does not."""
+        return _Portable(self)
+
+
+class _Transform(NamedTuple):
+    """What is asked of a transform once the graphs are made."""
+
+    name: str
+    ndim_supp: int
+
+
+class _Portable(Parameters):
+    """`Parameters` that hold no model."""
+
+    def __init__(self, whole: Parameters) -> None:
+        self.x, self.fixed = whole.x, whole.fixed
+        self.initial, self.default = whole.initial, whole.default
+        self.layout, self.unconstrained = whole.layout, whole.unconstrained
+        self.constrained_graph, self.derived_graph = whole.constrained_graph, whole.derived_graph
+        self.derived_layout = whole.derived_layout
+        self.transforms = {
+            name: None if t is None else _Transform(t.name, getattr(t, "ndim_supp", 0))
+            for name, t in whole.transforms.items()
+        }
+        self.unconstrained_graph = whole.unconstrained_graph
+        self.priors, self.potentials = whole.priors, whole.potentials
+        self._bounds = {name: whole.declared_bounds(name) for name in whole.layout.names}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the functions, which are built again where they are needed."""
+        functions = ("_constrained_function", "_derived_function", "_jacobian", "_derived_jacobian", "_unconstrain")
+        return {name: value for name, value in self.__dict__.items() if name not in functions}
+
+    def declared_bounds(self, name: str) -> list[float]:
+        """As they were when the model was at hand."""
+        return self._bounds[name]
 
 
 def initial_point(model: pm.Model) -> dict[str, np.ndarray]:

@@ -118,6 +118,19 @@ def quantity(parameters: Parameters, text: str) -> Quantity:
     return Quantity(text.strip(), tuple(dict.fromkeys(used.values())), simplified, parameters.x)
 
 
+def masked(parameters: Parameters, text: str) -> str:
+    """`text` with its labels, and whatever else is in brackets, blotted out: what is left to split or search it by.
+
+    Of the same length, so that places found in it are places in `text`.
+    """
+
+    def blot(match: re.Match[str]) -> str:
+        return "_" * len(match.group())
+
+    pattern = _pattern(_Scalars(parameters))
+    return re.sub(r"\[[^\[\]]*\]", blot, re.sub(pattern, blot, text) if pattern else text)
+
+
 class _Scalars:
     """The labelled scalars of parameters, `Deterministic`s and held variables."""
 
@@ -136,7 +149,7 @@ class _Scalars:
 
 def _placeholders(text: str, scalars: _Scalars) -> tuple[str, dict[str, str]]:
     """The expression with a Python name for each label, for coordinates hold spaces, commas, anything."""
-    pattern = "|".join(re.escape(label) for label in sorted(scalars, key=len, reverse=True))
+    pattern = _pattern(scalars)
     used: dict[str, str] = {}
 
     def name(match: re.Match[str]) -> str:
@@ -144,8 +157,14 @@ def _placeholders(text: str, scalars: _Scalars) -> tuple[str, dict[str, str]]:
         used[found] = match.group()
         return found
 
+    return re.sub(pattern, name, text) if pattern else text, used
+
+
+def _pattern(scalars: _Scalars) -> str:
+    """A regular expression for any label; empty where there is none."""
+    labels = "|".join(re.escape(label) for label in sorted(scalars, key=len, reverse=True))
     # A label is not part of a longer word, nor a function that is called
-    return re.sub(rf"(?<![\w.\]])(?:{pattern})(?![\w\[(])", name, text) if pattern else text, used
+    return rf"(?<![\w.\]])(?:{labels})(?![\w\[(])" if labels else ""
 
 
 def _graph(node: ast.AST, names: dict[str, Variable], text: str, scalars: _Scalars) -> Any:

@@ -194,7 +194,7 @@ def _bound_from_prior(parameters: Parameters, where: dict[str, float]) -> str:
                 natural = "natural for a probability or a share" if bound in (0.0, 1.0) else "not one of the data"
                 return (
                     f" {bound:g} is where the support of the prior declared for {name} ends "
-                    f"({parameters.distribution(name)}; {natural}): if it is not meant, widen it."
+                    f"({parameters.priors[name]}; {natural}): if it is not meant, widen it."
                 )
     return ""
 
@@ -216,8 +216,7 @@ def unbounded(parameters: Parameters, x: np.ndarray, extreme: np.ndarray) -> Fin
     shrunk = [label for label in labels if 0 < abs(values[label]) < 1e-6]
     ends = listing([f"{label} → {_end(parameters, label, values[label])}" for label in shrunk or labels], most=4)
     message = f"The likelihood grows without bound as {ends}: there is no largest value."
-    potentials = [potential.name for potential in parameters.model.potentials]
-    if potentials:
+    if potentials := parameters.potentials:
         cause = (
             f"A likely cause is a wrong sign in the Potential {listing(potentials)}: it is added to the "
             f"log-likelihood, so that a squared deviation needs a minus sign."

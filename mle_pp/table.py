@@ -14,7 +14,7 @@ from arviz_base import dataset_to_dataframe
 from arviz_stats.summary import SummaryDataFrame
 
 from mle_pp.conventions import bounds, one_of, probability, select
-from mle_pp.intervals import wald
+from mle_pp.intervals import wald_intervals
 from mle_pp.verdict import Status
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def summary(
     filter_vars: str | None = None,
     *,
     kind: str = "hessian",
+    groups: Any = None,
     ci_prob: float | None = None,
     fmt: str = "wide",
     round_to: int | str | None = "auto",
@@ -45,10 +46,10 @@ def summary(
     prob = probability(ci_prob)
     values = est.params.merge(est.derived)
     names = select(values, var_names, filter_vars)
-    interval = wald(est, prob, kind)
+    interval = wald_intervals(est, prob, kind, groups)
     columns = {
         est.kind: values[names],
-        "se": est.stderr(kind)[names],
+        "se": est.stderr(kind, groups)[names],
         bounds("wald", prob)[0]: interval.sel(ci_bound="lower", drop=True)[names],
         bounds("wald", prob)[1]: interval.sel(ci_bound="upper", drop=True)[names],
     }
@@ -174,7 +175,7 @@ def _fit(est: Estimate) -> str:
     rank = " identified" if est.verdict.status is Status.NOT_IDENTIFIED else ""
     parts = [
         f"log-likelihood {_plain(est.loglik)}",
-        f"{est.n_obs} observation{'s' if est.n_obs != 1 else ''}",
+        f"{est.n_obs:.10g} observation{'s' if est.n_obs != 1 else ''}",
         f"{est.n_params}{rank} parameter{'s' if est.n_params != 1 else ''}",
         f"AIC {_plain(est.aic)}",
         f"BIC {_plain(est.bic)}",

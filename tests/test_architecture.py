@@ -16,10 +16,23 @@ ROOT = Path(__file__).parents[1]
 # A unit imports only from lower layers ...
 LAYERS = {
     0: {"errors", "linalg", "display", "layout", "verdict", "conventions"},
-    1: {"backends", "derivatives", "parameters", "roles", "flatten", "fisher", "densities", "quantities"},
-    2: {"objective", "marginal", "stream", "checks"},
+    1: {
+        "rows",
+        "ufuncs",
+        "direct",
+        "backends",
+        "derivatives",
+        "parameters",
+        "roles",
+        "flatten",
+        "fisher",
+        "densities",
+        "quantities",
+        "supports",
+    },
+    2: {"objective", "marginal", "stream", "checks", "predictive", "simulated", "newdata"},
     3: {"optimize"},
-    4: {"information", "report", "hints", "diagnose"},
+    4: {"information", "covariances", "report", "hints", "diagnose"},
     5: {"estimate", "find", "check"},
     6: {"intervals", "hypothesis", "criteria", "predict"},
     7: {"resample"},
@@ -29,16 +42,22 @@ LAYERS = {
 SIBLINGS = {
     "linalg": {"errors"},
     "display": {"errors"},
+    "backends": {"direct"},
     "derivatives": {"backends"},
-    "parameters": {"backends", "derivatives"},
+    "parameters": {"backends", "derivatives", "supports"},
     "roles": {"backends", "derivatives", "parameters"},
     "flatten": {"roles"},
     "densities": {"backends"},
     "fisher": {"backends", "derivatives", "parameters"},
     "quantities": {"backends", "derivatives", "parameters"},
+    "supports": {"backends"},
     "marginal": {"objective"},
     "stream": {"objective"},
     "checks": {"objective"},
+    "predictive": {"objective"},
+    "newdata": {"objective"},
+    "simulated": {"objective"},
+    "covariances": {"information"},
     "report": {"information"},
     "hints": {"report"},
     "diagnose": {"information", "report"},
@@ -47,8 +66,9 @@ SIBLINGS = {
     "compare": {"datatree", "table"},
     "plots": {"datatree", "compare"},
 }
-# ... or from these higher ones, inside a function: the methods of Estimate that only pass on to a later file.
+# ... or from these higher ones, inside a function: calls that only pass on to a later file.
 LATE = {
+    "intervals": {"resample"},
     "estimate": {"criteria", "table", "datatree"},
 }
 

@@ -157,7 +157,7 @@ def test_missing_values(masked):
     with pytest.warns(ImputationWarning):
         model = line(y)
     refused(model, "y_unobserved", "missing values of an observed variable, which PyMC imputes",
-            "Remove the rows with missing values of y")  # fmt: skip
+            "remove the rows with missing values from y")  # fmt: skip
 
 
 @pytest.mark.usefixtures("no_objective")

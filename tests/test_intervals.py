@@ -109,6 +109,26 @@ def test_cholesky_factor_and_what_follows_from_it():
     close(found["chol"][1], limits(value[1], error[1]))
 
 
+def test_derived_quantities_inside_their_bounds():
+    """A positive one on the log, a probability on the logit, a difference of probabilities on the atanh."""
+    with pm.Model() as model:
+        a, b = pm.Normal("a"), pm.Normal("b")
+        p, q = pm.math.invlogit(a), pm.math.invlogit(b)
+        pm.Deterministic("odds", pm.math.exp(a))
+        pm.Deterministic("p", p)
+        pm.Deterministic("less", -pm.math.exp(a))
+        pm.Deterministic("difference", p - q)
+        pm.Binomial("y", np.array([20, 30]), pm.math.stack([p, q]), observed=np.array([19, 12]))
+    est = mle.find_MLE(model)
+    found = mle.interval(est, ci_prob=0.95)
+    se = np.sqrt(20 / 19)
+    close(found["odds"], np.exp(limits(np.log(19), se)))
+    close(found["p"], expit(limits(np.log(19), se)))
+    close(found["less"], -np.exp(limits(np.log(19), -se)))
+    d, v = 0.95 - 0.4, 0.95 * 0.05 / 20 + 0.4 * 0.6 / 30
+    close(found["difference"], np.tanh(limits(np.arctanh(d), np.sqrt(v) / (1 - d**2))))
+
+
 @pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")
 def test_scalars_without_a_standard_error_have_no_interval():
     with pm.Model() as model:
@@ -145,7 +165,7 @@ def test_choice_of_variables(simple):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"kind": "profile"}, ValueError, r"kind='profile' is not one of 'wald'"),
+        ({"kind": "score"}, ValueError, r"kind='score' is not one of 'wald', 'profile'"),
         ({"ci_prob": 89}, ValueError, "ci_prob=89 is not a probability"),
         ({"var_names": "tau"}, KeyError, r"tau not among the variables \(mu, nu\)"),
     ],

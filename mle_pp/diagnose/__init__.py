@@ -154,7 +154,7 @@ def _explore(case: Case, parameters: Parameters) -> tuple[Diagnosis | None, np.n
     outward: list[np.ndarray] = []
     risen: list[Walk] = []
     for direction, alone in _candidates(case):
-        if (null or outward) and alone or (null and case.in_span(direction, null)):
+        if ((null or outward) and alone) or (null and case.in_span(direction, null)):
             continue
         ahead, back = case.walk(direction), case.walk(-direction)
         risen += [walk for walk in (ahead, back) if walk.side is Side.RISES]

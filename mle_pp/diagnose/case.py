@@ -38,8 +38,15 @@ class Walk:
     value: float
 
 
-class _Slice:
-    """An objective on the plane x + Z u."""
+class Slice:
+    """An objective on the plane x + Z u.
+
+    Parameters
+    ----------
+    objective : Objective
+    origin : ndarray, shape (size,)
+    basis : ndarray, shape (size, k)
+    """
 
     has_information = False
 
@@ -49,35 +56,45 @@ class _Slice:
 
     @property
     def size(self) -> int:
+        """Number of coordinates in the plane."""
         return self._basis.shape[1]
 
     def point(self, u: np.ndarray) -> np.ndarray:
+        """Where a point of the plane lies in the whole space."""
         return self._origin + self._basis @ u
 
     def value(self, u: np.ndarray) -> float:
+        """The objective there."""
         return self._objective.value(self.point(u))
 
     def value_gradient(self, u: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient in the plane."""
         value, gradient = self._objective.value_gradient(self.point(u))
         return value, self._basis.T @ gradient
 
     def hessian(self, u: np.ndarray) -> np.ndarray:
+        """Second derivatives in the plane."""
         return self._basis.T @ self._objective.hessian(self.point(u)) @ self._basis
 
     def derivatives(self, u: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, gradient and Hessian in the plane."""
         value, gradient, hessian = self._objective.derivatives(self.point(u))
         return value, self._basis.T @ gradient, self._basis.T @ hessian @ self._basis
 
     def product(self, u: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        """Hessian times vector in the plane."""
         return self._basis.T @ self._objective.product(self.point(u), self._basis @ vector)
 
     def residuals(self, u: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """None: they belong to the whole space."""
         return iter(())
 
     def information(self, u: np.ndarray) -> np.ndarray:
+        """Not available."""
         raise NotImplementedError
 
     def impossible(self, u: np.ndarray) -> int:
+        """Observations of density zero."""
         return self._objective.impossible(self.point(u))
 
 
@@ -263,7 +280,7 @@ class Case:
         basis = self.basis_without(direction[:, None])
         if basis.shape[1] == 0:
             return x, self.objective.value(x)
-        plane = _Slice(self.objective, x, basis)
+        plane = Slice(self.objective, x, basis)
         found = newton(plane, np.zeros(plane.size), max_iterations=50)
         return plane.point(found.x), found.value
 

@@ -14,7 +14,7 @@ from arviz_base.validate import validate_or_use_rcparam
 from arviz_stats import eti, hdi, kde
 
 from mle_pp.compare import SAMPLE_DIMS, matched_posterior
-from mle_pp.intervals import as_dataset, wald
+from mle_pp.intervals import as_dataset, wald_intervals
 from mle_pp.intervals.wald import wald_quantiles
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Sides:
         """The Wald interval and the posterior's."""
         function = eti if self.ci_kind == "eti" else hdi
         of_posterior = function(self.posterior, prob=prob, dim=list(SAMPLE_DIMS))
-        return self._both(self._chosen(wald(self.est, prob)), of_posterior)
+        return self._both(self._chosen(wald_intervals(self.est, prob)), of_posterior)
 
     @property
     def density(self) -> xr.Dataset:
