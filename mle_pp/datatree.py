@@ -67,7 +67,7 @@ def _fit(est: Estimate) -> xr.Dataset:
         "withheld": ("parameter", est._scales.withheld),
         "withheld_derived": ("derived", est._scales.withheld_derived),
         "basis": (("unconstrained", "direction"), est._basis),
-        **{name: (("unconstrained", f"{name}_direction"), getattr(est._scales, name)) for name in _DIRECTIONS},
+        **{name: (("unconstrained", f"{name}_direction"), getattr(est._scales.special, name)) for name in _DIRECTIONS},
         "message": est.verdict.message,
         "findings": _json([vars(finding) for finding in est.verdict.findings]),
         "roles": _json({"potentials": est.roles.potentials, "rows": [vars(role) for role in est.roles]}),

@@ -189,7 +189,8 @@ def _find(
     # Overflow and NaN on the way are answered by stepping back, not by warnings
     with np.errstate(all="ignore"):
         parameters = objective.parameters
-        if not np.all(np.isfinite(objective.value_gradient(parameters.initial)[1])):
+        value, gradient = objective.value_gradient(parameters.initial)
+        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
             objective.check_possible()
         runs = run_starts(objective, parameters.initial, parameters.default, starts, seed, method)
         diagnosis, reached = _judge(objective, runs)

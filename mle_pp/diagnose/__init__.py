@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from mle_pp.parameters import Parameters
 from mle_pp.verdict import Finding, Status, Verdict
 
 _RESTARTS = 8
+# Rounding errors of the log-likelihood from which on a limit cannot be told from them.
+_VISIBLE = 1e-3
 # Beyond this many log-units a transformed parameter is at 0, at infinity or at its bound for every purpose.
 _EXTREME = 100.0
 
@@ -70,6 +73,7 @@ def diagnose(objective: Objective, parameters: Parameters, optimum: Optimum) -> 
         For the names.
     optimum : Optimum
     """
+    risen: list[Optimum] = [optimum]
     for _ in range(_RESTARTS):
         if not np.isfinite(optimum.value) or not np.all(np.isfinite(optimum.hessian)):
             return _failed(Status.NOT_CONVERGED, optimum, report.not_finite(parameters, optimum))
@@ -91,12 +95,31 @@ def diagnose(objective: Objective, parameters: Parameters, optimum: Optimum) -> 
         if not optimum.value > previous.value + (case.noise if rises else -10 * case.noise):
             optimum = previous
             break
+        risen.append(optimum)
+        steady = _rising_steadily(objective, risen)
+        if np.any(steady):
+            return _unbounded(Case(objective, parameters, optimum), parameters, steady)
     case = Case(objective, parameters, optimum)
     if _runs_away(case):
         return _unbounded(case, parameters, _extreme(case))
     if case.is_stationary and case.eigen.values[0] < -1e-8:
         return _failed(Status.SADDLE, optimum, report.saddle(parameters, optimum))
     return _failed(Status.NOT_CONVERGED, optimum, report.not_converged(parameters, optimum))
+
+
+def _rising_steadily(objective: Objective, ends: Sequence[Optimum]) -> np.ndarray:
+    """Transformed coordinates along which two restarts in a row gained as much for each log-unit they went."""
+    inner = objective.units > 0
+    none = np.zeros(inner.size, dtype=bool)
+    if len(ends) < 3 or not np.any(inner):
+        return none
+    gains = [b.value - a.value for a, b in pairwise(ends[-3:])]
+    moves = [np.where(inner, b.x - a.x, 0.0) for a, b in pairwise(ends[-3:])]
+    lengths = [float(np.linalg.norm(move)) for move in moves]
+    if min(lengths) < 3 or min(gains) < 1 or moves[0] @ moves[1] < 0.9 * lengths[0] * lengths[1]:
+        return none
+    rates = [gain / length for gain, length in zip(gains, lengths, strict=True)]
+    return np.abs(moves[1]) > 0.3 * np.abs(moves[1]).max() if 0.8 < rates[1] / rates[0] < 1.25 else none
 
 
 def is_noise(objective: Objective, parameters: Parameters, optimum: Optimum) -> bool:
@@ -282,6 +305,8 @@ def _variances(hessian: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 def _at_limit(case: Case, parameters: Parameters, outward: np.ndarray) -> Diagnosis:
     """A supremum that is approached outward; whatever has no effect any more out there is lost with it."""
+    if case.noise > _VISIBLE:
+        return _failed(Status.NOT_CONVERGED, case.optimum, report.not_converged(parameters, case.optimum))
     limit = find_limit(case, outward)
     special = replace(Special.none(case.x.size), null=limit.null, drift=limit.drift, lost=limit.lost)
     basis = case.basis_without(np.hstack([limit.null, limit.drift, limit.lost]))

@@ -92,7 +92,7 @@ def _grows_along(case: Case, way: np.ndarray) -> bool:
     if not (last > 1 and 0.5 * before < last < 2 * before):
         return False
     # At an interior maximum far from the start the function falls on the other side; or the support of the data ends
-    beyond = height(1.1 * share)[1]
+    beyond = case.back_to_ridge(top + 0.1 * share * way, way)[1]
     falls = np.isfinite(beyond) and beyond < value - 0.05 * last
     return not falls and not case.objective.impossible(top + 1e-6 * way)
 
@@ -125,9 +125,11 @@ def _cleaned(case: Case, direction: np.ndarray) -> Walk:
 
 
 def _trusted(case: Case, walk: Walk, outward: np.ndarray) -> Optimum:
-    """The point nearest to the limit at which the function can still be computed, and equals its supremum."""
+    """A point at which the function can be computed and equals its supremum, out towards the limit if that gains."""
     back = [case.x - steps * outward for steps in (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)]
-    for k, x in enumerate((walk.x, *back)):
+    # Where going on gains nothing, the search has come far enough
+    ahead = [walk.x] if walk.value > case.value + 1e-13 * max(1.0, abs(case.value)) else []
+    for k, x in enumerate([*ahead, *back], start=1 - len(ahead)):
         if k > 1:
             x, _ = case.back_to_ridge(x, outward)
         value, gradient = case.objective.value_gradient(x)

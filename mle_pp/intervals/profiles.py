@@ -404,6 +404,8 @@ def _limit(top: Top, scalar: Target, points: list[Endpoint], side: int) -> float
             direction *= max(1.0, abs(x[k]))
         return float(values_at_limit(lambda z: np.array([scalar.value(z)]), x, direction)[0])
     psi = np.array([scalar.value(point.x) for point in points[-3:]])
+    if psi.size < 3:
+        return float(values_at_limit(lambda z: np.array([scalar.value(z)]), x, top.drift)[0])
     before, last = abs(psi[1] - psi[0]), abs(psi[2] - psi[1])
     if last >= 0.5 * before:
         return side * np.inf
