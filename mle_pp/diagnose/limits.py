@@ -128,7 +128,7 @@ def _trusted(case: Case, walk: Walk, outward: np.ndarray) -> Optimum:
     """A point at which the function can be computed and equals its supremum, out towards the limit if that gains."""
     back = [case.x - steps * outward for steps in (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)]
     # Where going on gains nothing, the search has come far enough
-    ahead = [walk.x] if walk.value > case.value + 1e-13 * max(1.0, abs(case.value)) else []
+    ahead = [walk.x] if walk.value > case.value + 1e-12 * max(1.0, abs(case.value)) else []
     for k, x in enumerate([*ahead, *back], start=1 - len(ahead)):
         if k > 1:
             x, _ = case.back_to_ridge(x, outward)
