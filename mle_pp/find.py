@@ -13,7 +13,7 @@ import pandas as pd
 
 from mle_pp import report
 from mle_pp.checks import check_data, check_model
-from mle_pp.diagnose import Diagnosis, diagnose, is_noise
+from mle_pp.diagnose import Diagnosis, diagnose, is_noise, rounding
 from mle_pp.errors import EstimationError, ModelError, VerdictWarning
 from mle_pp.estimate import Estimate, kind_of
 from mle_pp.hints import hints
@@ -269,7 +269,7 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
     """The best end that is a maximum, and for every start the number of the optimum it reached."""
     optima, reached = _group(objective, runs)
     # A value that is rounding errors only is none, however high
-    rank = [(is_noise(objective, objective.parameters, run.optimum), -run.optimum.value) for run in optima]
+    rank = [(_is_rounding(objective, run.optimum), -run.optimum.value) for run in optima]
     order = sorted(range(len(optima)), key=lambda k: rank[k])
     diagnoses: list[Diagnosis] = []
     for k in order:
@@ -277,6 +277,8 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
         if not diagnoses[-1].verdict.status.is_failure:
             break
     chosen = next((d for d in diagnoses if not d.verdict.status.is_failure), diagnoses[0])
+    if not chosen.verdict.status.is_failure and _is_rounding(objective, chosen.optimum):
+        chosen = rounding(objective.parameters, chosen.optimum)
     if not chosen.verdict.status.is_failure:
         found = _beside(objective, runs, [optima[k].optimum for k in order], chosen)
         known = {finding.kind for finding in chosen.verdict.findings}
@@ -285,6 +287,12 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
         # An edge at which other parameters lose their meaning: where these sit on the spike, it is no maximum either
         chosen = chosen.unbounded()
     return chosen, [order.index(k) for k in reached]
+
+
+def _is_rounding(objective: ModelObjective, optimum: Optimum) -> bool:
+    """Whether the value at the end of a search is mostly rounding errors, or larger than a probability can be."""
+    impossible = objective.is_bounded and optimum.value > 1e-6
+    return impossible or is_noise(objective, objective.parameters, optimum)
 
 
 def _beside(objective: ModelObjective, runs: list[Run], optima: list[Optimum], chosen: Diagnosis) -> list[Finding]:
@@ -297,11 +305,9 @@ def _beside(objective: ModelObjective, runs: list[Run], optima: list[Optimum], c
         found.insert(0, report.unbounded_elsewhere(report.owners(parameters, collapsed)))
     ends = [run.optimum.value for run in runs if run.optimum.stop is Stop.SMALL_DECREMENT]
     here = sum(abs(end - value) <= 1e-6 * max(1.0, abs(value)) for end in ends)
-    maxima = sum(end.stop is Stop.SMALL_DECREMENT for end in optima)
-    # The steps of a plateau were visited one by one
-    visited = any(finding.kind == "plateau" for finding in chosen.verdict.findings)
-    if maxima >= 3 and here <= 1 and not visited:
-        found.append(report.many_maxima(parameters, len(runs), maxima))
+    lower = [end for end in optima if end.stop is Stop.SMALL_DECREMENT and end.value < value - 1e-3]
+    if chosen.verdict.ok and len(lower) >= 2 and here <= 1:
+        found.append(report.many_maxima(parameters, len(runs), 1 + len(lower)))
     return found
 
 

@@ -323,8 +323,8 @@ def support_edge(parameters: Parameters, x: np.ndarray, directions: np.ndarray) 
         f"up to there the likelihood rises."
     )
     remedy = (
-        f"The estimate is the maximum; standard errors and χ² limits do not apply to {listing(variables)}, and are "
-        f"withheld."
+        f"The estimate is the maximum; standard errors and the usual χ² limits do not apply to {listing(variables)}. "
+        f"Where it is one parameter, interval(kind='profile') uses the law that does."
     )
     return Finding("support", tuple(variables), message, {}, remedy)
 
@@ -376,6 +376,20 @@ def not_converged(parameters: Parameters, optimum: Optimum) -> Finding:
     message = f"The search ended before a maximum ({optimum.stop}): {amount}, mostly along {listing(variables)}."
     remedy = "Start nearer to the answer (initvals=), use more starts (starts=20), or rescale the data."
     return Finding("not_converged", tuple(variables), message, {"decrement": left}, remedy)
+
+
+def rounding(parameters: Parameters, optimum: Optimum) -> Finding:
+    """A maximum of rounding errors."""
+    names = tuple(parameters.layout.names)
+    message = (
+        "The highest point that was found lies where the log-likelihood consists of rounding errors: whether there is "
+        "a maximum cannot be told."
+    )
+    remedy = (
+        f"Center and scale the data, start nearer to the answer (initvals=), or keep a prior "
+        f"(keep_priors=[{names[0]!r}])."
+    )
+    return Finding("rounding", names, message, {"value": optimum.value}, remedy)
 
 
 def not_finite(parameters: Parameters, optimum: Optimum) -> Finding:

@@ -613,3 +613,34 @@ def test_profiles_of_a_stored_estimate_are_the_same(tmp_path):
 
 def test_examples_in_docstrings():
     assert doctest.testmod(profiles).failed == 0
+
+
+@infinite_or_at_an_edge
+@pytest.mark.parametrize("scale", [1, 1e-4, 1e6])
+def test_where_the_support_ends_another_law_holds(scale):
+    """2 n log(θ/θ̂) is χ² with two degrees of freedom: [max y, max y · 0.05^(−1/n)] is exact for the uniform."""
+    y = np.array([0.3, 1.7, 2.9, 0.8]) * scale
+
+    def build():
+        pm.Uniform("y", 0, pm.HalfFlat("theta", initval=10.0 * scale), observed=y)
+
+    est = fit(build)
+    with pytest.warns(mle.ProfileWarning, match="two degrees of freedom"):
+        found = mle.interval(est, kind="profile", ci_prob=0.95)["theta"]
+    np.testing.assert_allclose(found, [y.max(), y.max() * 0.05 ** (-1 / 4)], rtol=1e-8)
+    assert statuses(mle.profile(est, ci_prob=0.95), "theta") == ("edge", "found")
+
+
+@infinite_or_at_an_edge
+def test_where_the_support_ends_beside_a_scale():
+    """A shifted exponential: with the scale maximized, ℓ(c) = −n log(ȳ − c) − n."""
+    y = np.array([3.2, 3.9, 4.4, 5.1, 7.3, 8.0])
+
+    def build():
+        c, s = pm.Normal("c", 0, 10), pm.HalfNormal("s", 3)
+        pm.CustomDist("y", c, s, logp=lambda v, c, s: pm.logp(pm.Exponential.dist(scale=s), v - c), observed=y)
+
+    found = mle.profile(fit(build), ci_prob=0.9)
+    c = y.mean() - (y.mean() - y.min()) * 0.1 ** (-1 / 6)
+    np.testing.assert_allclose([found["c"].lower, found["c"].upper], [c, y.min()], rtol=1e-7)
+    assert statuses(found, "s") == ("withheld", "withheld")

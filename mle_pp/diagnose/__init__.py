@@ -129,6 +129,11 @@ def is_noise(objective: Objective, parameters: Parameters, optimum: Optimum) -> 
     return Case(objective, parameters, optimum).noise > 1e-4 * max(1.0, abs(optimum.value))
 
 
+def rounding(parameters: Parameters, optimum: Optimum) -> Diagnosis:
+    """The verdict on a maximum that may be one of rounding errors only."""
+    return _failed(Status.NOT_CONVERGED, optimum, report.rounding(parameters, optimum))
+
+
 def _regular(optimum: Optimum) -> Diagnosis:
     size = optimum.x.size
     return Diagnosis(Verdict(Status.CONVERGED), optimum, Special.none(size), np.eye(size))

@@ -249,7 +249,8 @@ class Case:
             trial = here.x + 2.0**k * direction
             value = self.objective.value(trial)
             if not np.isfinite(value):
-                return replace(here, side=Side.RISES if risen else Side.ENDS if here.x is self.x else here.side)
+                ends = here.x is self.x or (k < _DOUBLINGS and self.objective.impossible(trial) > 0)
+                return replace(here, side=Side.RISES if risen else Side.ENDS if ends else here.side)
             if on_ridge and value < self.value - noise:
                 trial, value = self.back_to_ridge(trial, direction)
             here_noise = self.noise_at(trial)

@@ -91,9 +91,10 @@ def _grows_along(case: Case, way: np.ndarray) -> bool:
     last, before = values[0] - values[1], values[1] - values[2]
     if not (last > 1 and 0.5 * before < last < 2 * before):
         return False
-    # At an interior maximum far from the start the function falls on the other side; or the support of the data ends
-    beyond = case.back_to_ridge(top + 0.1 * share * way, way)[1]
-    falls = np.isfinite(beyond) and beyond < value - 0.05 * last
+    # At an interior maximum far from the start the function falls on the other side; or the support of the data ends.
+    # A fall out of all proportion is a ridge that was not found again.
+    fall = value - case.back_to_ridge(top + 2.5 / steps * way, way)[1]
+    falls = 0.05 * last < fall < 1e3 * last
     return not falls and not case.objective.impossible(top + 1e-6 * way)
 
 
@@ -127,14 +128,15 @@ def _cleaned(case: Case, direction: np.ndarray) -> Walk:
 def _trusted(case: Case, walk: Walk, outward: np.ndarray) -> Optimum:
     """A point at which the function can be computed and equals its supremum, out towards the limit if that gains."""
     back = [case.x - steps * outward for steps in (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)]
-    # Where going on gains nothing, the search has come far enough
-    ahead = [walk.x] if walk.value > case.value + 1e-12 * max(1.0, abs(case.value)) else []
+    # Where going on gains nothing, or rounding errors only, the search has come far enough
+    size = max(1.0, abs(case.value))
+    ahead = [walk.x] if walk.value > case.value + 1e-12 * size and case.noise < 1e-7 * size else []
     for k, x in enumerate([*ahead, *back], start=1 - len(ahead)):
         if k > 1:
             x, _ = case.back_to_ridge(x, outward)
         value, gradient = case.objective.value_gradient(x)
         hessian = case.objective.hessian(x)
-        computable = np.all(np.isfinite(hessian)) and case.noise_at(x) < 1e-7 * max(1.0, abs(case.value))
+        computable = np.all(np.isfinite(hessian)) and case.noise_at(x) < 1e-7 * size
         if computable and abs(value - case.value) <= 10 * case.noise:
             return replace(case.optimum, x=x, value=value, gradient=gradient, hessian=hessian)
     return case.optimum

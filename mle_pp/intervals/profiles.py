@@ -18,6 +18,7 @@ from mle_pp.conventions import probability, select
 from mle_pp.errors import ProfileWarning
 from mle_pp.find import refit
 from mle_pp.information import limits as values_at_limit
+from mle_pp.intervals.edges import support_coordinate, support_limits
 from mle_pp.intervals.endpoint import Endpoint, HigherPointError, Point, Top, newton_endpoint
 from mle_pp.intervals.path import Ending, Path, follow, maximum_at, off_the_edge, refined
 from mle_pp.intervals.scalars import Coordinate, Limits, Target, target
@@ -237,7 +238,8 @@ def check_allowed(est: Estimate, what: str) -> None:
             f"find_MLE without keep_priors=."
         )
     status = est.verdict.status
-    if status.is_failure or status is Status.IRREGULAR:
+    at_support = what == "profile" and support_coordinate(est) is not None
+    if status.is_failure or (status is Status.IRREGULAR and not at_support):
         raise ValueError(f"There is no {what} here, for χ² cutoffs need a regular maximum. {est.verdict.message}")
 
 
@@ -257,6 +259,8 @@ def improvement(est: Estimate, result: Profiles) -> str:
 
 
 def _all(est: Estimate, targets: Sequence[Target], prob: float, points: int) -> list[Profile]:
+    if est.verdict.status is Status.IRREGULAR:
+        return [_at_support(est, scalar, prob) for scalar in targets]
     limits = Limits.of(est)
     top = top_of(est, limits)
     drop = 0.5 * float(ndtri((1 - prob) / 2)) ** 2
@@ -268,6 +272,20 @@ def top_of(est: Estimate, limits: Limits) -> Top:
     optimum = est._optimum
     point = Point(optimum.x, optimum.value, optimum.gradient, optimum.hessian)
     return Top(est._objective, point, limits.basis, limits.special.drift)
+
+
+def _at_support(est: Estimate, scalar: Target, prob: float) -> Profile:
+    """The parameter at which the support of the data ends has limits of its own law; of the others none is known."""
+    found, value = support_limits(est, scalar, prob), scalar.value(est._optimum.x)
+    if found is None:
+        withheld = SideStatus.WITHHELD
+        note = "no law is known for it here (IRREGULAR)"
+        return Profile(scalar.label, value, np.nan, np.nan, withheld, withheld, note)
+    note = "the support of the data ends here: cutoff of χ² with two degrees of freedom"
+    lower, upper = (
+        SideStatus.EDGE if end == value else SideStatus.INFINITE if np.isinf(end) else SideStatus.FOUND for end in found
+    )
+    return Profile(scalar.label, value, *found, lower, upper, note)
 
 
 @dataclass(frozen=True)
