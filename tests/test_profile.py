@@ -579,7 +579,7 @@ def test_an_unknown_scale_is_refused(ec50_fit):
 @infinite_or_at_an_edge
 def test_no_profile_without_a_regular_maximum():
     def build():
-        pm.Uniform("y", 0, pm.HalfNormal("theta", 10, initval=20), observed=[1.0, 2.0, 3.0])
+        pm.Laplace("y", pm.Normal("mu", 0, 10), 1, observed=[0.0, 1.0, 5.0])
 
     with pytest.raises(ValueError, match=r"no profile here.*IRREGULAR"):
         mle.profile(fit(build))
