@@ -9,7 +9,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.traversal import toposort
-from pytensor.scalar.basic import Log, Log1p, Sqrt, Switch
+from pytensor.scalar.basic import EQ, Log, Log1p, Sqrt, Switch
 from pytensor.scalar.math import Log1mexp
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
@@ -132,6 +132,9 @@ def guarded(terms: Sequence[Variable]) -> list[Variable]:
         if _is_a(node, Log1mexp):
             # It is zero in double precision from -37 on, its second derivative infinity by infinity from -355 on
             inputs = [pt.maximum(inputs[0], pt.constant(-300.0, dtype=inputs[0].dtype))]
+        if _is_a(node, EQ) and _is_a(inputs[0].owner, Log) and _is_minus_infinity(inputs[1]):
+            # The derivative of a comparison is zero, but that of log(0) is zero times infinity
+            inputs = [inputs[0].owner.inputs[0], pt.zeros_like(inputs[1])]
         if _is_a(node, Switch) and not any(_is_minus_infinity(branch) for branch in inputs[1:]):
             condition, first, second = inputs
             inputs = [condition, _only_where(first, condition, True), _only_where(second, condition, False)]
@@ -140,7 +143,7 @@ def guarded(terms: Sequence[Variable]) -> list[Variable]:
     return [replaced.get(term, term) for term in terms]
 
 
-def _is_a(node: Apply, *scalars: type) -> bool:
+def _is_a(node: Apply | None, *scalars: type) -> bool:
     return node is not None and isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, scalars)
 
 

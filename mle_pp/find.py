@@ -19,7 +19,7 @@ from mle_pp.estimate import Estimate, kind_of
 from mle_pp.hints import hints
 from mle_pp.information import limits, scales_at, slides, without_limit
 from mle_pp.objective import ModelObjective
-from mle_pp.optimize import Optimum, Run, Stop, check_method, maximize, run_starts
+from mle_pp.optimize import Anchors, Optimum, Run, Stop, check_method, maximize, run_starts
 from mle_pp.roles import RoleKind, Roles, resolve_model, roles
 from mle_pp.verdict import Finding
 
@@ -192,7 +192,7 @@ def _find(
         value, gradient = objective.value_gradient(parameters.initial)
         if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
             objective.check_possible()
-        runs = run_starts(objective, parameters.initial, parameters.default, starts, seed, method)
+        runs = run_starts(objective, parameters.initial, parameters.default, starts, seed, method, _anchors(objective))
         diagnosis, reached = _judge(objective, runs)
         estimate = assemble(model, found, objective, runs, reached, diagnosis)
     verdict = estimate.verdict
@@ -287,6 +287,23 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
         # An edge at which other parameters lose their meaning: where these sit on the spike, it is no maximum either
         chosen = chosen.unbounded()
     return chosen, [order.index(k) for k in reached]
+
+
+def _anchors(objective: ModelObjective) -> Anchors | None:
+    """Elements of vectors on their own scale may be locations, each of other observations: of a mixture, say."""
+    parameters = objective.parameters
+    inner = parameters.unconstrained.slices()
+    pairs = zip(parameters.layout, parameters.unconstrained, strict=True)
+    own = [e.name for outer, e in pairs if outer.size > 1 and parameters.transforms[outer.name] is None]
+    values = [
+        value.ravel()
+        for name, value in objective.data.items()
+        if name in objective.names and value.dtype.kind == "f" and value.size > 1
+    ]
+    if not own or not values:
+        return None
+    coordinates = np.concatenate([np.arange(objective.size)[inner[name]] for name in own])
+    return Anchors(coordinates, np.concatenate(values))
 
 
 def _is_rounding(objective: ModelObjective, optimum: Optimum) -> bool:

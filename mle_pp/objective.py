@@ -348,6 +348,12 @@ class ModelObjective:
             terms = self._pointwise(start + width * scale * rng.normal(size=start.size))
             impossible = [marks & ~np.isfinite(term) for marks, term in zip(impossible, terms, strict=True)]
         for name, marks in zip(self.names, impossible, strict=True):
+            if marks.size > 1 and np.all(marks):
+                raise ModelError(
+                    f"The likelihood of {name} is zero or undefined for all of its observations, whatever the "
+                    f"parameters: a mean, scale or probability of its distribution is invalid. Check what it is "
+                    f"computed from ({', '.join(constant_data(self.model)) or 'the covariates'})."
+                )
             if np.any(marks):
                 raise ModelError(self._impossible(name, np.argwhere(marks)))
 

@@ -224,7 +224,7 @@ def unbounded(parameters: Parameters, x: np.ndarray, extreme: np.ndarray) -> Fin
     elif shrunk:
         cause = (
             "A scale runs to zero where the model fits one or all of the observations it belongs to exactly: do these "
-            "need parameters of their own?"
+            "need parameters of their own? Where it does not fit them, a term of the log-likelihood has the wrong sign."
         )
     else:
         cause = "Are some variables exact functions of each other, or has a term of the likelihood the wrong sign?"
@@ -268,9 +268,9 @@ def incidental(name: str, size: int, rows: int, others: Sequence[str]) -> Findin
     """As many parameters as units."""
     message = (
         f"{name} has {size} elements, each determined by {rows} observation{'s' if rows != 1 else ''} only (incidental "
-        f"parameters): with more and more of them, the estimates of {listing(others)} do not approach the truth."
+        f"parameters): in many models the estimates of {listing(others)} are then off, however many there are."
     )
-    remedy = f"Integrate them out, with a distribution of their own: integrate=[{name!r}]."
+    remedy = f"Integrate them out, with a distribution of their own (integrate=[{name!r}]), or sample the model."
     return Finding("incidental_parameters", (name,), message, {"observations_each": rows}, remedy)
 
 

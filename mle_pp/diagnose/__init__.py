@@ -17,8 +17,8 @@ import numpy as np
 
 from mle_pp import report
 from mle_pp.diagnose.case import Case, Side, Walk
-from mle_pp.diagnose.irregular import cornered, find_plateau, kinks, polished, support_ends
-from mle_pp.diagnose.limits import find_limit, growing, reached_without, sparse, way_here
+from mle_pp.diagnose.irregular import cornered, find_plateau, grows_towards_edge, kinks, polished, slid, support_ends
+from mle_pp.diagnose.limits import find_limit, growing, is_far, reached_without, sparse, way_here
 from mle_pp.information import Special
 from mle_pp.linalg import curvature_scale, inverse_on
 from mle_pp.objective import Objective
@@ -190,7 +190,8 @@ def _explore(case: Case, parameters: Parameters) -> tuple[Diagnosis | None, np.n
         if sides == {Side.LEVEL}:
             null.append(direction)
         elif Side.LEVEL in sides:
-            outward.append(direction if ahead.side is Side.LEVEL else -direction)
+            out = direction if ahead.side is Side.LEVEL else -direction
+            (outward if is_far(case) or _falls_near(case, -out) else null).append(out)
         elif case.is_stationary or Side.ENDS in sides:
             degenerate.append(direction)
     if risen:
@@ -200,11 +201,18 @@ def _explore(case: Case, parameters: Parameters) -> tuple[Diagnosis | None, np.n
     return _without_curvature(case, parameters, null, degenerate)
 
 
+def _falls_near(case: Case, direction: np.ndarray) -> bool:
+    """Whether the function falls within less than a unit, even on the ridge: one that bends falls only farther on."""
+    near = case.x + 0.7 * case.in_units(direction)
+    return case.back_to_ridge(near, direction)[1] < case.value - 5 * case.noise
+
+
 def _without_curvature(
     case: Case, parameters: Parameters, null: list[np.ndarray], degenerate: list[np.ndarray]
 ) -> tuple[Diagnosis | None, np.ndarray | None]:
     """Nothing rises and no limit is near: level, edged, kinked, or a maximum of higher order than two."""
-    for direction in [np.eye(case.x.size)[k] * case.unit[k] for k in _without_slope(case)]:
+    level = _without_slope(case) if case.is_stationary else []
+    for direction in [np.eye(case.x.size)[k] * case.unit[k] for k in level]:
         step = find_plateau(case, direction)
         if step is not None:
             found, plateau = step
@@ -328,6 +336,9 @@ def _at_edge(case: Case, parameters: Parameters) -> Diagnosis | None:
     steps = 10.0 ** np.arange(-9, -3)
     ahead = np.array([case.objective.value(case.x + t * uphill) for t in steps])
     if np.all(~np.isfinite(ahead)):
+        if grows_towards_edge(case, uphill):
+            return _unbounded(case, parameters, support_ends(case))
+        case = slid(case, uphill)
         marks = support_ends(case)
         case = cornered(case, marks)
         columns = _columns(marks, uphill)

@@ -236,20 +236,20 @@ class Case:
     def walk(self, direction: np.ndarray, on_ridge: bool = True) -> Walk:
         """Follow a direction outward in doubling steps; where it falls off a curved ridge, back onto it."""
         # Where the first step leaves the range in which the function can be computed, a shorter one may not
-        for shorter in (1.0, 1 / 16, 1 / 256):
-            walk = self._walk(shorter * direction, on_ridge)
+        for doublings in (0, 4, 8):
+            walk = self._walk(direction / 2**doublings, on_ridge, _DOUBLINGS + doublings)
             if walk.side is not Side.ENDS:
                 break
         return walk
 
-    def _walk(self, direction: np.ndarray, on_ridge: bool) -> Walk:
+    def _walk(self, direction: np.ndarray, on_ridge: bool, least: int) -> Walk:
         here, risen = Walk(Side.LEVEL, self.x, self.value), False
         noise = self.noise
         for k in range(_MOST_DOUBLINGS):
             trial = here.x + 2.0**k * direction
             value = self.objective.value(trial)
             if not np.isfinite(value):
-                ends = here.x is self.x or (k < _DOUBLINGS and self.objective.impossible(trial) > 0)
+                ends = here.x is self.x or (k < least and self.objective.impossible(trial) > 0)
                 return replace(here, side=Side.RISES if risen else Side.ENDS if ends else here.side)
             if on_ridge and value < self.value - noise:
                 trial, value = self.back_to_ridge(trial, direction)
@@ -267,7 +267,7 @@ class Case:
             risen = risen or value > self.value + noise
             gained = value > here.value + noise
             here = Walk(Side.LEVEL, trial, value)
-            if k + 1 >= _DOUBLINGS and not gained:
+            if k + 1 >= least and not gained:
                 break
         return replace(here, side=Side.RISES) if risen else here
 

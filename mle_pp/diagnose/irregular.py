@@ -111,6 +111,50 @@ def polished(case: Case) -> Case:
     return _moved(case, x) if case.objective.value(x) > case.value else case
 
 
+def grows_towards_edge(case: Case, uphill: np.ndarray) -> bool:
+    """Whether the function keeps rising by as much for each power of ten that the edge comes nearer.
+
+    So it does where the density of an observation at the end of the support is infinite (Weibull with a shape below 1).
+    """
+    heights = [case.objective.value(_pushed(case, case.x, uphill) - t * uphill) for t in (1e-4, 1e-6, 1e-8)]
+    first, second = heights[1] - heights[0], heights[2] - heights[1]
+    return bool(second > 0.1 and second > 0.5 * first)
+
+
+def slid(case: Case, uphill: np.ndarray) -> Case:
+    """The highest point along the edge of the support: a compass search, each point pushed uphill to the edge."""
+    x, length = _pushed(case, case.x, uphill), 1.0
+    best = case.objective.value(x)
+    while length > 1e-9:
+        moves = [s * length * case.unit[k] * np.eye(x.size)[k] for k in range(x.size) for s in (1.0, -1.0)]
+        points = [_pushed(case, x + move, uphill) for move in moves]
+        values = [case.objective.value(point) for point in points]
+        k = int(np.argmax(np.where(np.isfinite(values), values, -np.inf)))
+        if values[k] > best + 1e-14 * max(1.0, abs(best)):
+            x, best = points[k], values[k]
+        else:
+            length /= 4
+    return _moved(case, x) if best > case.value else case
+
+
+def _pushed(case: Case, x: np.ndarray, uphill: np.ndarray) -> np.ndarray:
+    """The point on the edge of the support that lies uphill of `x` or, if `x` is outside, downhill."""
+    inside = np.isfinite(case.objective.value(x))
+    sign = 1.0 if inside else -1.0
+    near = far = 0.0
+    for length in 2.0 ** np.arange(-30, 4):
+        near, far = far, float(length)
+        if np.isfinite(case.objective.value(x + sign * length * uphill)) != inside:
+            break
+    else:
+        return x
+    for _ in range(50):
+        middle = 0.5 * (near + far)
+        same = np.isfinite(case.objective.value(x + sign * middle * uphill)) == inside
+        near, far = (middle, far) if same else (near, middle)
+    return x + sign * (near if inside else far) * uphill
+
+
 def cornered(case: Case, marks: np.ndarray) -> Case:
     """The marked coordinates moved to where the support ends exactly, one after the other, while nothing is lost."""
     x = case.x.copy()

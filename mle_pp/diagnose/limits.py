@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mle_pp.diagnose.case import Case, Side, Walk
-from mle_pp.linalg import complement, sparse_directions
+from mle_pp.linalg import complement, curvature_scale, sparse_directions
 from mle_pp.optimize import Optimum
 
 # Movements smaller than this share of a unit are rounding, not part of the way to a limit.
 _SMALL = 1e-2
 # Log-units from the start, from which on a transformed parameter may be on its way to zero or infinity.
 _GONE = 10.0
+# Steps from the start within which a level direction is none to a limit.
+_FAR = 3.0
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ def find_limit(case: Case, outward: np.ndarray) -> Limit:
     moved = walk.x - case.x
     drift = _way(case, optimum, flat, null, case.in_units(moved if np.any(moved) else outward))
     known = np.hstack([drift, null]) / case.unit[:, None]
-    rest = complement(known)
-    lost = case.unit[:, None] * (rest @ _orthonormal(rest.T @ flat))
+    rest, flat = complement(known), _without_effect(case, _farther(case, optimum, drift[:, 0]))
+    lost = rest @ _orthonormal(rest.T @ flat)
+    lost = case.unit[:, None] * np.where(np.abs(lost) > 1e-6, lost, 0.0)
     return Limit(optimum, drift, lost, sparse(case, null))
 
 
@@ -93,16 +96,23 @@ def _grows_along(case: Case, way: np.ndarray) -> bool:
         return False
     # At an interior maximum far from the start the function falls on the other side; or the support of the data ends.
     # A fall out of all proportion is a ridge that was not found again.
-    fall = value - case.back_to_ridge(top + 2.5 / steps * way, way)[1]
+    error = 1 / curvature_scale(-case.optimum.hessian, case.optimum.gradient)
+    far = np.where(case.objective.units > 0, 2.5, np.minimum(np.maximum(2.5 * case.stride, 3 * error), np.abs(way)))
+    on_way = way != 0
+    fall = value - case.back_to_ridge(top + np.max(far[on_way] / np.abs(way[on_way])) * way, way)[1]
     falls = 0.05 * last < fall < 1e3 * last
     return not falls and not case.objective.impossible(top + 1e-6 * way)
 
 
 def way_here(case: Case) -> np.ndarray:
-    """How the search came here from the initial point, along the directions that have no effect any more."""
+    """How the search came here from the initial point, along the directions that have no effect any more.
+
+    Zero if it did not come far: a limit is not around the corner.
+    """
     flat = _without_effect(case, case.optimum)
     moved = (case.x - case.parameters.default) / case.unit
-    return case.in_units(case.unit * (flat @ (flat.T @ moved)))
+    way = case.unit * (flat @ (flat.T @ moved))
+    return case.in_units(way) if np.any(np.abs(way) > _FAR * case.stride) else np.zeros_like(way)
 
 
 def reached_without(case: Case, way: np.ndarray) -> np.ndarray | None:
@@ -149,6 +159,21 @@ def _without_effect(case: Case, optimum: Optimum) -> np.ndarray:
         return np.eye(case.x.size)
     values, vectors = np.linalg.eigh(scaled)
     return vectors[:, np.abs(values) < 2 * max(case.noise, case.noise_at(optimum.x))]
+
+
+def _farther(case: Case, optimum: Optimum, way: np.ndarray) -> Optimum:
+    """A point on the way where more has lost its effect: what does so only in the limit still has some before it."""
+    for length in (30.0, 10.0, 3.0):
+        x = optimum.x + length * way
+        value, hessian = case.objective.value(x), case.objective.hessian(x)
+        if np.isfinite(value) and np.all(np.isfinite(hessian)) and abs(value - optimum.value) <= 10 * case.noise:
+            return replace(optimum, x=x, hessian=hessian)
+    return optimum
+
+
+def is_far(case: Case) -> bool:
+    """Whether the search came so far from the initial point that a limit may be near."""
+    return bool(np.any(np.abs(case.x - case.parameters.default) > _FAR * case.stride))
 
 
 def _level_before(case: Case, x: np.ndarray, flat: np.ndarray) -> np.ndarray:
@@ -199,10 +224,18 @@ def _is_level(case: Case, optimum: Optimum, direction: np.ndarray) -> bool:
 
 
 def _necessary(case: Case, optimum: Optimum, way: np.ndarray) -> np.ndarray:
-    """The way without the coordinates that could have stayed: put back to the start, they cost nothing."""
+    """The way without the coordinates that could have stayed.
+
+    Put back to the start, these cost nothing; or they had to come, but need not go on, and could not alone.
+    """
     x, needed = optimum.x.copy(), way.copy()
     for k in np.argsort(np.abs(way) / case.unit):
         if way[k] == 0:
+            continue
+        alone = np.where(np.arange(way.size) == k, needed, 0.0)
+        without = needed - alone
+        if np.any(without) and _is_level(case, optimum, without) and not _is_level(case, optimum, alone):
+            needed[k] = 0.0
             continue
         tried = x.copy()
         tried[k] = case.parameters.default[k]

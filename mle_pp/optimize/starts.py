@@ -16,6 +16,14 @@ FEW, MANY, MOST = 3, 12, 60
 
 
 @dataclass(frozen=True)
+class Anchors:
+    """Where some coordinates may be started: at values drawn from these."""
+
+    coordinates: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
 class Run:
     """One start and where it led."""
 
@@ -32,6 +40,7 @@ def run_starts(
     starts: int | str,
     seed: int | np.random.Generator | None,
     method: str,
+    anchors: Anchors | None = None,
 ) -> list[Run]:
     """Maximize from several points.
 
@@ -46,12 +55,14 @@ def run_starts(
     seed : int, Generator or None
         None is a fixed seed: the same model gives the same result.
     method : str
+    anchors : Anchors, optional
+        Values at which some coordinates may be started, too: the observations, for the locations of a mixture.
     """
     rng = np.random.default_rng(0 if seed is None else seed)
     runs = [_run(objective, "initial point", initial, method)]
     if objective.size == 0:
         return runs
-    points = _jittered(objective, default, runs[0], rng)
+    points = _jittered(objective, default, runs[0], rng, anchors)
     wanted = FEW if starts == "auto" else int(starts)
     if wanted > 1 and not np.array_equal(initial, default):
         runs.append(_run(objective, "the model's own", default, method))
@@ -68,8 +79,10 @@ def _run(objective: Objective, origin: str, start: np.ndarray, method: str) -> R
     return Run(origin, start, objective.value(start), maximize(objective, start, method))
 
 
-def _jittered(objective: Objective, default: np.ndarray, first: Run, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Points around the model's initial point and around the first result, in turn, near and far."""
+def _jittered(
+    objective: Objective, default: np.ndarray, first: Run, rng: np.random.Generator, anchors: Anchors | None
+) -> Iterator[np.ndarray]:
+    """Points around the model's initial point and around the first result, in turn, near and far; some at the data."""
     found = first.optimum.x
     moved = np.abs(found - default)
     width = np.where(objective.units > 0, 1.5, np.maximum(moved, _reach(objective, first.optimum)))
@@ -89,6 +102,8 @@ def _jittered(objective: Objective, default: np.ndarray, first: Run, rng: np.ran
         spread = width if count % 4 < 2 else 0.5 * width if count % 2 else near
         point = centers[count % 2] + draw * spread
         count += 1
+        if anchors is not None and count >= FEW and count % 2:
+            point[anchors.coordinates] = rng.choice(anchors.values, anchors.coordinates.size)
         if np.isfinite(objective.value(point)) or count > 200:
             yield point
 
