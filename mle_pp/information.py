@@ -223,7 +223,8 @@ def limits(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, drift: n
     near, far = function(x + 300 * total), function(x + 600 * total)
     grows = (np.abs(far) > 1.5 * np.abs(near)) & (np.abs(near) > np.abs(values))
     ends = np.where(grows, np.copysign(np.inf, far), np.where(np.abs(far) < 1e-60, 0.0, far))
-    return np.where((travel(function, x, drift) > 0) & ~np.isnan(ends), ends, values)
+    moves = (travel(function, x, drift) > 0) | differ(values, far)
+    return np.where(moves & ~np.isnan(ends), ends, values)
 
 
 def differ(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -16,8 +16,10 @@ from mle_pp.optimize import Optimum, Stop
 from mle_pp.optimize.newton import newton
 from mle_pp.parameters import Parameters
 
-# A direction is followed over this many doublings, and on while the function still rises there.
-_DOUBLINGS, _MOST_DOUBLINGS = 5, 40
+# A direction is followed over this many units, and on while the function still rises there, in so many steps.
+_FAR_ENOUGH, _MOST_STEPS = 31.0, 50
+# Steps out of the range in which the function can be computed are cut to a quarter this many times.
+_SHORTER = 16
 
 
 class Side(Enum):
@@ -235,21 +237,17 @@ class Case:
 
     def walk(self, direction: np.ndarray, on_ridge: bool = True) -> Walk:
         """Follow a direction outward in doubling steps; where it falls off a curved ridge, back onto it."""
-        # Where the first step leaves the range in which the function can be computed, a shorter one may not
-        for doublings in (0, 4, 8):
-            walk = self._walk(direction / 2**doublings, on_ridge, _DOUBLINGS + doublings)
-            if walk.side is not Side.ENDS:
-                break
-        return walk
-
-    def _walk(self, direction: np.ndarray, on_ridge: bool, least: int) -> Walk:
-        here, risen = Walk(Side.LEVEL, self.x, self.value), False
-        noise = self.noise
-        for k in range(_MOST_DOUBLINGS):
-            trial = here.x + 2.0**k * direction
+        here, risen, noise = Walk(Side.LEVEL, self.x, self.value), False, self.noise
+        stride, come, shorter = 1.0, 0.0, 0
+        for _ in range(_MOST_STEPS):
+            trial = here.x + stride * direction
             value = self.objective.value(trial)
             if not np.isfinite(value):
-                ends = here.x is self.x or (k < least and self.objective.impossible(trial) > 0)
+                # On a curved ridge a shorter step may stay where the function can be computed
+                if on_ridge and shorter < _SHORTER:
+                    stride, shorter = stride / 4, shorter + 1
+                    continue
+                ends = come < 1 or (come < _FAR_ENOUGH and self.objective.impossible(trial) > 0)
                 return replace(here, side=Side.RISES if risen else Side.ENDS if ends else here.side)
             if on_ridge and value < self.value - noise:
                 trial, value = self.back_to_ridge(trial, direction)
@@ -258,6 +256,7 @@ class Case:
             # A maximum found among rounding errors is their maximum, too: some multiples of them below is level
             if not value >= self.value - 5 * noise:
                 return replace(here, side=Side.RISES if risen else Side.FALLS)
+            come, stride = come + stride, stride if shorter else 2 * stride
             if here_noise > max(2 * self.noise, 1e-6 * max(1.0, abs(self.value))):
                 if self._is_outward(trial):
                     # Far out the function is rounding errors only (the gamma functions of a Student t, say)
@@ -267,9 +266,9 @@ class Case:
             risen = risen or value > self.value + noise
             gained = value > here.value + noise
             here = Walk(Side.LEVEL, trial, value)
-            if k + 1 >= least and not gained:
+            if come >= _FAR_ENOUGH and not gained:
                 break
-        return replace(here, side=Side.RISES) if risen else here
+        return replace(here, side=Side.RISES if risen else Side.ENDS if come < 1 else here.side)
 
     def _is_outward(self, x: np.ndarray) -> bool:
         """Farther into the extremes of the transformed scales than the point under examination."""

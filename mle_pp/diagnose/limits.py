@@ -234,7 +234,8 @@ def _necessary(case: Case, optimum: Optimum, way: np.ndarray) -> np.ndarray:
             continue
         alone = np.where(np.arange(way.size) == k, needed, 0.0)
         without = needed - alone
-        if np.any(without) and _is_level(case, optimum, without) and not _is_level(case, optimum, alone):
+        own_scale = case.objective.units[k] == 0 and np.any(without)
+        if own_scale and _is_level(case, optimum, without) and not _is_level(case, optimum, alone):
             needed[k] = 0.0
             continue
         tried = x.copy()
