@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from mle_pp.conventions import bounds as columns
 from mle_pp.conventions import one_of, probability, select
 from mle_pp.derivatives import Jacobian
 from mle_pp.errors import ModelError
-from mle_pp.information import determined
+from mle_pp.information import determined, pinned_at_limit, without_limit
 from mle_pp.layout import Layout, make_layout
 from mle_pp.newdata import NewData, refuse_stale, replaced_data
 from mle_pp.predictive import Draw, at_vector, expected_value, mean_bounds, normal_scale, simulator
@@ -262,6 +262,8 @@ class _Part:
         The variable and its bounds, in its shape.
     slopes : ndarray, shape (value.size, size)
         ∂value/∂x.
+    withheld : ndarray of bool, shape (value.size,)
+        Values that lie at a limit, or have no meaning there.
     scale : ndarray or None
         Of the mean of a normal variable, its standard deviation.
     """
@@ -270,6 +272,7 @@ class _Part:
     lower: np.ndarray
     upper: np.ndarray
     slopes: np.ndarray
+    withheld: np.ndarray
     scale: np.ndarray | None
 
 
@@ -324,7 +327,8 @@ def _part(est: Estimate, name: str, graph: Variable, data: NewData) -> _Part:
         like = np.zeros_like(found)
         if is_observed:
             lower, upper = np.maximum(lower, rest[0]), np.minimum(upper, rest[1])
-        return _Part(found, lower + like, upper + like, slopes, None if scale is None else rest[2] + like)
+        withheld = _at_limit(est, lambda z: function(z)[0].ravel().astype(float), slopes)
+        return _Part(found, lower + like, upper + like, slopes, withheld, None if scale is None else rest[2] + like)
     except (ValueError, IndexError, TypeError, AssertionError) as error:
         if not data.names:
             raise
@@ -334,12 +338,21 @@ def _part(est: Estimate, name: str, graph: Variable, data: NewData) -> _Part:
         ) from error
 
 
+def _at_limit(est: Estimate, function: Callable[[np.ndarray], np.ndarray], slopes: np.ndarray) -> np.ndarray:
+    """Which values lie at the limit that an estimate approaches, or have no meaning there."""
+    special, x = est._scales.special, est._optimum.x
+    if not special.drift.size:
+        return np.zeros(len(slopes), dtype=bool)
+    return pinned_at_limit(function, slopes, x, special.drift, est._basis) | without_limit(function, x, special)
+
+
 def _errors(est: Estimate, part: _Part, covariance: np.ndarray) -> np.ndarray:
     """Standard errors by the delta method, NaN where the data do not determine the value."""
     variances = np.einsum("ij,jk,ik->i", part.slopes, covariance, part.slopes)
     known = determined(part.slopes, -est._optimum.hessian, est.cov(scale="unconstrained").values)
     # A constant has no error
-    is_constant = ~part.slopes.any(axis=1)
+    is_constant = ~part.slopes.any(axis=1) & ~part.withheld
+    known &= ~part.withheld
     errors = np.where(known, np.sqrt(np.maximum(variances, 0.0)), np.where(is_constant, 0.0, np.nan))
     return errors.reshape(part.value.shape)
 

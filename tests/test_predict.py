@@ -465,3 +465,12 @@ def test_named_dims_variables():
 
 def test_examples_in_docstrings():
     assert doctest.testmod(sys.modules["mle_pp.predict"]).failed == 0
+
+
+@pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")
+def test_predictions_at_a_limit_have_no_standard_error():
+    """Separated data: every probability is 0 or 1 in the limit, none of them known so exactly."""
+    x = np.array([-3.0, -2, -1, 1, 2, 3])
+    with pm.Model() as model:
+        pm.Bernoulli("y", logit_p=pm.Normal("a") + pm.Normal("b") * x, observed=(x > 0).astype(int))
+    assert np.all(np.isnan(mle.predict(mle.find_MLE(model)).se["y"]))

@@ -341,3 +341,66 @@ def test_standard_errors_that_depend_on_an_undetermined_weight_are_withheld():
     assert est.verdict.status is Status.NOT_IDENTIFIED
     np.testing.assert_allclose(est.params["lam"], np.mean(y), rtol=1e-4)
     assert np.all(np.isnan(est.stderr()["lam"]))
+
+
+# -- what a second round of attacks found --------------------------------------------------------------------------
+
+ENDS = np.array([0.3, -2.2, 1.1, 0.7, -1.4])
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        lambda: (pm.Normal("lo", -5, 5), pm.Normal("hi", 5, 5)),
+        lambda: (lambda c, h: (c - h, c + h))(pm.Normal("c", 0, 5), pm.HalfNormal("h", 5)),
+        lambda: pm.Normal("ab", 0, 10, shape=2, transform=pm.distributions.transforms.ordered, initval=[-10.0, 10.0]),
+    ],
+    ids=["ends", "center and width", "ordered"],
+)
+def test_both_ends_of_a_uniform_are_found(declared):
+    with pm.Model() as model:
+        ends = declared()
+        pm.Uniform("y", ends[0], ends[1], observed=ENDS)
+    est = fit(model)
+    assert est.verdict.status is Status.IRREGULAR
+    np.testing.assert_allclose(est.loglik, -5 * np.log(np.ptp(ENDS)), atol=2e-5)
+
+
+def test_a_threshold_between_two_doses_is_not_determined():
+    x = np.arange(8.0)
+    for scale in (lambda: pm.HalfNormal("b", 1), lambda: 1 / pm.HalfNormal("s", 1)):
+        with pm.Model() as model:
+            pm.Bernoulli("y", logit_p=scale() * (x - pm.Normal("a", 0, 5)), observed=(x > 3).astype(int))
+        est = fit(model)
+        assert est.verdict.status in (Status.AT_INFINITY, Status.BOUNDARY)
+        assert np.isnan(est.params["a"])
+        assert np.isnan(est.stderr()["a"])
+
+
+def test_separation_says_nothing_of_a_regular_part_at_zero():
+    x, z = np.linspace(-2, 2, 30), np.random.default_rng(0).normal(size=30)
+    with pm.Model() as model:
+        a, b = pm.Normal("a", 0, 1, shape=2), pm.Normal("b", 0, 1, shape=2)
+        pm.Normal("y", a[0] + b[0] * x, 1, observed=z - z.mean())
+        pm.Bernoulli("t", logit_p=a[1] + b[1] * x, observed=(x > 0.4).astype(int))
+    est = fit(model)
+    assert est.verdict.status is Status.AT_INFINITY
+    np.testing.assert_allclose(est.params["a"][0], 0, atol=1e-12)
+    np.testing.assert_allclose(est.stderr()["a"][0], 1 / np.sqrt(30))
+
+
+def test_a_ratio_with_a_sign_is_a_ridge():
+    with pm.Model() as model:
+        a, b, s = pm.Normal("a", 1, 1), pm.HalfNormal("b", 1), pm.HalfNormal("s", 1)
+        pm.Normal("y", a / b * np.array([1.0, 2, 3, 4]), s, observed=[1, 2, 4, 4.5])
+    est = fit(model)
+    assert est.verdict.status is Status.NOT_IDENTIFIED
+    assert named(est) == {"a", "b"}
+
+
+def test_no_rate_and_no_events_are_regular():
+    with pm.Model() as model:
+        pm.Poisson("y", pm.HalfNormal("l", 1) * np.array([0.0, 1, 2, 3]), observed=[0, 1, 3, 2])
+    est = fit(model)
+    assert est.verdict.ok
+    np.testing.assert_allclose([est.params["l"], est.stderr()["l"]], [1, 1 / np.sqrt(6)])

@@ -45,6 +45,8 @@ def bootstrap_limits(
         limits = _quantiles(values, np.tile(tails[:, None], withheld.size))
     elif kind == "basic":
         center, draws = to_links(est, values, x)
+        # A refit at infinity has a finite vector, far out
+        draws = np.where(np.isinf(values), values, draws)
         limits = from_links(est, 2 * center - _quantiles(draws, np.tile(tails[::-1, None], withheld.size)))
     else:
         assert speed is not None

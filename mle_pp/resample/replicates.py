@@ -65,12 +65,12 @@ class Bootstrap:
 
     def stderr(self) -> xr.Dataset:
         """Standard deviations of the draws, without those of refits that found no maximum."""
-        return self._present(self.draws).std(("chain", "draw"), ddof=1)
+        return self._finite("standard error").std(("chain", "draw"), ddof=1)
 
     def bias(self) -> xr.Dataset:
         """Means of the draws less the estimate."""
         center = self.estimate.params.merge(self.estimate.derived)
-        return self._present(self.draws).mean(("chain", "draw")) - center
+        return self._finite("bias").mean(("chain", "draw")) - center
 
     def interval(
         self, var_names: str | Sequence[str] | None = None, kind: str = "percentile", ci_prob: float | None = None
@@ -157,6 +157,25 @@ class Bootstrap:
     @property
     def _failed(self) -> np.ndarray:
         return np.array([Status(status).is_failure for status in self.status["status"]], dtype=bool)
+
+    def _finite(self, what: str) -> xr.Dataset:
+        """The draws, those of a scalar NaN where some are infinite; which is said."""
+        present = self._present(self.draws)
+        infinite = present.map(np.isinf)
+        refits = ("chain", "draw")
+        counts = {
+            name: int(infinite[name].any([dim for dim in infinite[name].dims if dim not in refits]).sum())
+            for name in present.data_vars
+        }
+        told = [f"{name} in {count}" for name, count in counts.items() if count]
+        if told:
+            warnings.warn(
+                f"Of {present.sizes['draw'] * present.sizes['chain']} refits some are infinite ({', '.join(told)}): "
+                f"there is no {what}; quantiles exist, see interval().",
+                VerdictWarning,
+                stacklevel=3,
+            )
+        return present.where(~infinite.any(refits))
 
     def _present(self, draws: xr.Dataset) -> xr.Dataset:
         return draws.isel(draw=np.flatnonzero(~self._failed))
