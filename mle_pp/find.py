@@ -290,15 +290,16 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
 
 
 def _anchors(objective: ModelObjective) -> Anchors | None:
-    """Elements of vectors on their own scale may be locations, each of other observations: of a mixture, say."""
+    """The elements of a mixture's vectors on their own scale may be locations, each of other observations."""
     parameters = objective.parameters
+    mixed = [rv.name for rv in objective.model.observed_RVs if "Mixture" in type(rv.owner.op).__name__]
     inner = parameters.unconstrained.slices()
     pairs = zip(parameters.layout, parameters.unconstrained, strict=True)
     own = [e.name for outer, e in pairs if outer.size > 1 and parameters.transforms[outer.name] is None]
     values = [
         value.ravel()
         for name, value in objective.data.items()
-        if name in objective.names and value.dtype.kind == "f" and value.size > 1
+        if name in mixed and value.dtype.kind == "f" and value.size > 1
     ]
     if not own or not values:
         return None

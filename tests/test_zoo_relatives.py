@@ -404,3 +404,17 @@ def test_no_rate_and_no_events_are_regular():
     est = fit(model)
     assert est.verdict.ok
     np.testing.assert_allclose([est.params["l"], est.stderr()["l"]], [1, 1 / np.sqrt(6)])
+
+
+@pytest.mark.parametrize("shift", [20.0, 100.0])
+def test_a_mixture_far_from_its_priors(shift):
+    """Three clear groups: their means and shares, whatever the initial point; the sd is that within groups."""
+    rng = np.random.default_rng(1)
+    groups = [rng.normal(-4, 0.6, 50), rng.normal(0, 1, 50), rng.normal(5, 0.8, 50)]
+    with pm.Model() as model:
+        w, mu, s = pm.Dirichlet("w", np.ones(3)), pm.Normal("mu", 0, 5, shape=3), pm.HalfNormal("s", 2)
+        pm.NormalMixture("y", w=w, mu=mu, sigma=s, observed=shift + np.concatenate(groups))
+    est = fit(model)
+    assert est.verdict.ok
+    np.testing.assert_allclose(np.sort(est.params["mu"]), [shift + g.mean() for g in groups], atol=0.15)
+    np.testing.assert_allclose(est.params["w"], 1 / 3, atol=0.03)

@@ -102,7 +102,7 @@ def _jittered(
         spread = width if count % 4 < 2 else 0.5 * width if count % 2 else near
         point = centers[count % 2] + draw * spread
         count += 1
-        if anchors is not None and count >= FEW and count % 2:
+        if anchors is not None and count % 2 == 0:
             point[anchors.coordinates] = rng.choice(anchors.values, anchors.coordinates.size)
         if np.isfinite(objective.value(point)) or count > 200:
             yield point
