@@ -94,6 +94,10 @@ def _grows_along(case: Case, way: np.ndarray) -> bool:
     last, before = values[0] - values[1], values[1] - values[2]
     if not (last > 1 and 0.5 * before < last < 2 * before):
         return False
+    # On the user's own scale still at the end: the linear rise of separated observations, on their wrong side, is over
+    lately = value - case.back_to_ridge(top - 3 / steps * way, way)[1]
+    if np.any((way != 0) & (case.objective.units == 0)) and not lately > 0.3 * last * 3 / (share * steps / 3):
+        return False
     # At an interior maximum far from the start the function falls on the other side; or the support of the data ends.
     # A fall out of all proportion is a ridge that was not found again.
     error = 1 / curvature_scale(-case.optimum.hessian, case.optimum.gradient)
