@@ -18,6 +18,7 @@ from mle_pp.derivatives import Jacobian
 from mle_pp.errors import ModelError
 from mle_pp.objective import constant_data, observed_data
 from mle_pp.parameters import Parameters
+from mle_pp.roles import droppable
 
 # Where location and scale stand among the parameters of location-scale families.
 _SCALES = {
@@ -53,7 +54,7 @@ def check_model(model: pm.Model, potentials: str, fixed: Collection[str] = ()) -
             "pm.Normal(..., observed=y)."
         )
     for rv in model.free_RVs:
-        if rv.dtype in discrete_dtypes and rv.name not in fixed:
+        if rv.dtype in discrete_dtypes and rv.name not in fixed and not droppable(model, rv.name):
             raise ModelError(_discrete(rv.name))
 
 

@@ -20,7 +20,7 @@ from mle_pp.hints import hints
 from mle_pp.information import limits, scales_at, slides, without_limit
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Anchors, Optimum, Run, Stop, check_method, maximize, run_starts
-from mle_pp.roles import RoleKind, Roles, resolve_model, roles
+from mle_pp.roles import RoleKind, Roles, droppable, resolve_model, roles
 from mle_pp.verdict import Finding
 
 if TYPE_CHECKING:
@@ -194,6 +194,7 @@ def _find(
             objective.check_possible()
         runs = run_starts(objective, parameters.initial, parameters.default, starts, seed, method, _anchors(objective))
         diagnosis, reached = _judge(objective, runs)
+        diagnosis = diagnosis.adding([report.missing(name) for name in found.names(RoleKind.LATENT)])
         estimate = assemble(model, found, objective, runs, reached, diagnosis)
     verdict = estimate.verdict
     if verdict.status.is_failure and on_failure == "raise":
@@ -242,7 +243,7 @@ def _check_options(method: str, starts: int | str, on_failure: str) -> None:
 
 
 def _refuse_latents(model: pm.Model, found: Roles) -> None:
-    latent = found.names(RoleKind.LATENT)
+    latent = [name for name in found.names(RoleKind.LATENT) if not droppable(model, name)]
     if not latent:
         return
     imputed = [name.removesuffix("_unobserved") for name in latent if name.endswith("_unobserved")]
@@ -251,8 +252,8 @@ def _refuse_latents(model: pm.Model, found: Roles) -> None:
         raise ModelError(
             f"{names} has missing values: missing values of an observed variable, which PyMC imputes, are latent "
             f"({', '.join(f'{name}_unobserved' for name in imputed)}), and part of the likelihood is an integral over "
-            f"them. Where rows are independent, that is the likelihood of the rows that were observed: remove the rows "
-            f"with missing values from {names} and its covariates."
+            f"them, which this version does not compute where rows depend on each other or other data depend on "
+            f"{names}. Where they do not, remove the rows with missing values from {names} and its covariates."
         )
     reasons = "; ".join(f"{name}: {found[name].reason}" for name in latent)
     scales = [name for name in found.names(RoleKind.PARAMETER) if any(name in found[u].reason for u in latent)]

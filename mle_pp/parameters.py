@@ -285,6 +285,13 @@ class Parameters:
         flat = pt.concatenate([pt.zeros((0,)), *parts])
         return backends.simplify([flat])[0]
 
+    @property
+    def _deterministics(self) -> list[Any]:
+        """Those that do not depend on what is neither estimated nor held."""
+        known = {free.name for free in self._estimated} | set(self.fixed)
+        latent = {free.rv for free in self._free if free.name not in known}
+        return [variable for variable in self.model.deterministics if not latent.intersection(ancestors([variable]))]
+
     @cached_property
     def constrained_graph(self) -> Variable:
         """`constrained` as a graph of `x`."""
@@ -295,7 +302,7 @@ class Parameters:
     def derived_graph(self) -> Variable:
         """`derived` as a graph of `x`."""
         with backends.without_c_compiler():
-            return self._flat(self.model.deterministics)
+            return self._flat(self._deterministics)
 
     @cached_property
     def _constrained_function(self) -> Any:
@@ -316,7 +323,7 @@ class Parameters:
     @cached_property
     def derived_layout(self) -> Layout:
         """Labels of the model's `Deterministic`s."""
-        variables = self.model.deterministics
+        variables = self._deterministics
         with backends.without_c_compiler():
             graphs = self.replace(self.model.replace_rvs_by_values(variables))
             shapes = backends.build([self.x], backends.simplify([backends.as_tensor(g).shape for g in graphs]))(

@@ -281,7 +281,7 @@ def _chosen(
 ) -> tuple[dict[str, Variable | None], list[str]]:
     """The graph to predict of each variable asked for, None where only draws of it can be had; and notes."""
     observed = {rv.name: rv for rv in est.model.observed_RVs}
-    known = [*(v.name for v in est.model.deterministics if interval == "confidence"), *observed]
+    known = [*(est._derived_layout.names if interval == "confidence" else ()), *observed]
     names = select(xr.Dataset(dict.fromkeys(known, 0.0)), var_names)
     graphs: dict[str, Variable | None] = {}
     notes = []

@@ -274,6 +274,16 @@ def incidental(name: str, size: int, rows: int, others: Sequence[str]) -> Findin
     return Finding("incidental_parameters", (name,), message, {"observations_each": rows}, remedy)
 
 
+def missing(name: str) -> Finding:
+    """Missing values that PyMC imputes."""
+    own = name.removesuffix("_unobserved")
+    message = (
+        f"{own} has missing values, which PyMC turned into the latent variable {name}. Rows are independent, so that "
+        f"integrating it out leaves the likelihood of the rows that were observed: the others were dropped."
+    )
+    return Finding("missing_values", (own,), message)
+
+
 def no_constant(name: str, mean: float, gain: float) -> Finding:
     """The mean of a normal model lacks a constant."""
     message = (

@@ -263,6 +263,20 @@ def _imputed(model: pm.Model) -> dict[str, str]:
     }
 
 
+def droppable(model: pm.Model, name: str) -> bool:
+    """Whether imputed values integrate to one, so that their rows need only be dropped.
+
+    They do where rows are independent and nothing else that is observed depends on them.
+    """
+    op = model[name].owner.op
+    independent = isinstance(op, RandomVariable) and op.ndim_supp == 0
+    return (
+        name in _imputed(model)
+        and independent
+        and name not in _parents(model, [*model.observed_RVs, *model.potentials])
+    )
+
+
 def _centered(model: pm.Model, held: set[str], kept: set[str], known: set[str]) -> dict[str, str]:
     """Variables without whose prior another free variable would lose all influence on the data.
 

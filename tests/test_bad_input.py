@@ -151,22 +151,12 @@ def test_bad_data_container(container, value, word):
 
 
 @pytest.mark.usefixtures("no_objective")
-@pytest.mark.parametrize("masked", [False, True])
-def test_missing_values(masked):
-    y = np.ma.masked_invalid(BAD["nan"]) if masked else BAD["nan"]
-    with pytest.warns(ImputationWarning):
-        model = line(y)
-    refused(model, "y_unobserved", "missing values of an observed variable, which PyMC imputes",
-            "remove the rows with missing values from y")  # fmt: skip
-
-
-@pytest.mark.usefixtures("no_objective")
-def test_missing_counts():
+def test_missing_values_in_dependent_rows():
     with warnings.catch_warnings(), pm.Model() as model:
-        warnings.simplefilter("ignore", RuntimeWarning)  # PyMC casts NaN to an integer
         warnings.simplefilter("ignore", ImputationWarning)
-        pm.Poisson("y", pm.HalfNormal("mu"), observed=BAD["nan"])
-    refused(model, "y has missing values", "y_unobserved", "remove the rows")
+        mu = pm.Normal("mu", 0, 1, shape=2)
+        pm.MvNormal("y", mu, np.eye(2), observed=np.array([[1.0, np.nan], [2.0, 3.0]]))
+    refused(model, "y_unobserved", "missing values of an observed variable, which PyMC imputes")
 
 
 @pytest.mark.usefixtures("no_objective")

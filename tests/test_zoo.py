@@ -438,3 +438,39 @@ def test_eight_schools_is_refused():
             mle.find_MLE(model)
         with pytest.raises(mle.ModelError, match=f"{name}: latent"):
             mle.find_MAP(model)
+
+
+# -- missing values, which PyMC imputes ---------------------------------------------------------------------------
+
+
+def with_missing(family, y):
+    with warnings.catch_warnings(), pm.Model() as model:
+        warnings.simplefilter("ignore")  # PyMC tells that it imputes, and casts NaN to an integer
+        if family == "normal":
+            b, s = pm.Normal("b", 0, 1, shape=2), pm.HalfNormal("s", 1)
+            pm.Normal("y", b[0] + b[1] * np.arange(len(y)), s, observed=y)
+        else:
+            pm.Poisson("y", pm.HalfNormal("mu"), observed=y)
+    return model
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_missing_values_of_independent_rows_are_dropped_and_told(masked):
+    y = np.array([1.0, 2.5, np.nan, 4.0, 3.0, np.nan, 6.0])
+    est = fit(with_missing("normal", np.ma.masked_invalid(y) if masked else y))
+    assert est.verdict.ok
+    [finding] = est.verdict.findings
+    assert finding.kind == "missing_values"
+    assert finding.variables == ("y",)
+    seen = np.isfinite(y)
+    slope, intercept = np.polyfit(np.arange(7)[seen], y[seen], 1)
+    np.testing.assert_allclose(est.params["b"], [intercept, slope])
+    assert est.n_obs == 5
+    assert "y" not in est.derived
+    assert mle.roles(est.model)["y_unobserved"].kind == "latent"
+
+
+def test_missing_counts_are_dropped():
+    est = fit(with_missing("poisson", np.array([1.0, 2.0, np.nan, 6.0])))
+    np.testing.assert_allclose([est.params["mu"], est.stderr()["mu"]], [3, 1])
+    assert kinds(est) == {"missing_values"}
