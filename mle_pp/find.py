@@ -54,7 +54,8 @@ def find_MLE(
         Default: the model of the enclosing ``with``.
     integrate : "auto" or sequence of str
         Which variables are latent, as `roles` finds them or exactly those named: ``integrate=[]`` makes all of them
-        parameters. A latent variable is refused in this version.
+        parameters. A latent variable is refused in this version, but for the missing values of independent rows, which
+        PyMC imputes: these rows are dropped, and a finding says so.
     keep_priors : sequence of str
         Variables whose priors stay (penalized likelihood).
     fix : mapping of str to array_like, optional
@@ -189,10 +190,12 @@ def _find(
     # Overflow and NaN on the way are answered by stepping back, not by warnings
     with np.errstate(all="ignore"):
         parameters = objective.parameters
-        value, gradient = objective.value_gradient(parameters.initial)
-        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+        if not np.isfinite(objective.value(parameters.initial)):
             objective.check_possible()
         runs = run_starts(objective, parameters.initial, parameters.default, starts, seed, method, _anchors(objective))
+        if runs[0].optimum.stop is Stop.NOT_FINITE:
+            # The value is finite, its derivatives are not
+            objective.check_possible()
         diagnosis, reached = _judge(objective, runs)
         diagnosis = diagnosis.adding([report.missing(name) for name in found.names(RoleKind.LATENT)])
         estimate = assemble(model, found, objective, runs, reached, diagnosis)

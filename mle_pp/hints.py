@@ -116,10 +116,11 @@ def incidental_parameters(objective: ModelObjective, optimum: Optimum) -> Findin
     """
     parameters = objective.parameters
     names = [entry.name for entry in parameters.layout]
-    count = sum(term.size for term in objective.pointwise(optimum.x).values())
-    for entry in parameters.layout:
+    large = [entry for entry in parameters.layout if entry.size >= _INCIDENTAL and len(names) > 1]
+    count = sum(term.size for term in objective.pointwise(optimum.x).values()) if large else 0
+    for entry in large:
         others = [name for name in names if name != entry.name]
-        if entry.size < _INCIDENTAL or not others or count > _INCIDENTAL * entry.size:
+        if count > _INCIDENTAL * entry.size:
             continue
         touched = objective.touched(optimum.x, entry.name)
         if 1 <= touched <= _INCIDENTAL:

@@ -120,9 +120,7 @@ class ModelObjective:
             terms, priors = likelihood_terms(model, likelihood), log_densities(model, penalized)
             self.snapshot = _copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
             self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot)
-            graphs = guarded(
-                backends.simplify([backends.as_tensor(graph) for graph in self.parameters.replace([*terms, *priors])])
-            )
+            graphs = evaluable(self.parameters.replace([*terms, *priors]))
         self.data = {**observed_data(model), **constant_data(model)}
         self.names = [variable.name for variable in likelihood]
         self._pointwise = backends.build([self.parameters.x], graphs[: len(terms)])
@@ -506,6 +504,11 @@ def likelihood_terms(model: pm.Model, likelihood: Sequence[Variable]) -> list[Va
     """The log-densities of observed variables and potentials, in forms that keep their precision."""
     terms = log_densities(model, likelihood)
     return [precise(model, rv, term) for rv, term in zip(likelihood, terms, strict=True)]
+
+
+def evaluable(graphs: Sequence[Variable]) -> list[Variable]:
+    """Log-densities of the vector in the form in which they are evaluated and differentiated."""
+    return guarded(backends.simplify([backends.as_tensor(graph) for graph in graphs]))
 
 
 def observed_data(model: pm.Model) -> dict[str, np.ndarray]:

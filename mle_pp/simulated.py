@@ -20,7 +20,7 @@ from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from mle_pp import backends
 from mle_pp.errors import ModelError
 from mle_pp.linalg import inverse_on
-from mle_pp.objective import Functions, ModelObjective, likelihood_terms
+from mle_pp.objective import Functions, ModelObjective, evaluable, likelihood_terms
 
 # Until the standard errors are known to this relative accuracy, but not more data sets than this.
 ACCURACY = 2e-3
@@ -95,8 +95,7 @@ def _with_data(objective: ModelObjective) -> Functions:
         inputs = [value.type() for value in values]
         terms = likelihood_terms(model, model.observed_RVs)
         terms = graph_replace(terms, dict(zip(values, inputs, strict=True)), strict=False)
-        replaced = [backends.as_tensor(graph) for graph in parameters.replace(terms)]
-        graphs = dict(zip(objective.names, backends.simplify(replaced), strict=True))
+        graphs = dict(zip(objective.names, evaluable(parameters.replace(terms)), strict=True))
     largest = max(np.size(objective.data[rv.name]) for rv in model.observed_RVs)
     return Functions(model, parameters, graphs, [], objective.axes, objective.backend, largest, inputs)
 

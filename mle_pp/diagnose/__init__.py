@@ -211,14 +211,13 @@ def _without_curvature(
     case: Case, parameters: Parameters, null: list[np.ndarray], degenerate: list[np.ndarray]
 ) -> tuple[Diagnosis | None, np.ndarray | None]:
     """Nothing rises and no limit is near: level, edged, kinked, or a maximum of higher order than two."""
-    level = _without_slope(case) if case.is_stationary else []
-    for direction in [np.eye(case.x.size)[k] * case.unit[k] for k in level]:
-        step = find_plateau(case, direction)
+    for k in _without_slope(case) if case.is_stationary else []:
+        step = find_plateau(case, k)
         if step is not None:
             found, plateau = step
-            column = np.zeros((case.x.size, 1))
-            column[plateau.coordinate] = 1.0
-            return _irregular(found, column, report.plateau(parameters, found.x, plateau.lower, plateau.upper)), None
+            return _irregular(
+                found, np.eye(case.x.size)[:, [k]], report.plateau(parameters, found.x, plateau.lower, plateau.upper)
+            ), None
     if not case.is_stationary:
         better = polished(case)
         return (None, better.x) if better.value > case.value + 1e-3 else (_at_edge(better, parameters), None)

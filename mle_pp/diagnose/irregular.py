@@ -21,26 +21,20 @@ class Plateau:
 
     Attributes
     ----------
-    coordinate : int
     lower, upper : ndarray, shape (size,)
         The points at its ends; at its middle lies the point that was examined.
     """
 
-    coordinate: int
     lower: np.ndarray
     upper: np.ndarray
 
 
-def find_plateau(case: Case, direction: np.ndarray) -> tuple[Case, Plateau] | None:
-    """The plateau that the point lies on along one coordinate, or a higher one, from its middle; None if it has none.
+def find_plateau(case: Case, k: int) -> tuple[Case, Plateau] | None:
+    """The plateau that the point lies on along coordinate `k`, or a higher one, from its middle; None if it has none.
 
     A likelihood with steps (a change point, a threshold) has no slope that could lead to its highest one: they are
     visited one after the other, the other parameters re-maximized on each.
     """
-    scaled = np.abs(direction) / case.unit
-    k = int(np.argmax(scaled))
-    if np.delete(scaled, k).max(initial=0.0) > 1e-3 * scaled[k]:
-        return None
     first = _level_range(case, case.x, k)
     if first is None:
         return None
@@ -60,7 +54,7 @@ def find_plateau(case: Case, direction: np.ndarray) -> tuple[Case, Plateau] | No
     _, x, ends = best
     middle, lower, upper = x.copy(), x.copy(), x.copy()
     middle[k], lower[k], upper[k] = 0.5 * (ends[0] + ends[1]), *ends
-    return _moved(case, middle), Plateau(k, lower, upper)
+    return _moved(case, middle), Plateau(lower, upper)
 
 
 def _level_range(case: Case, x: np.ndarray, k: int) -> tuple[float, float] | None:

@@ -218,7 +218,7 @@ def _way(case: Case, optimum: Optimum, flat: np.ndarray, null: np.ndarray, outwa
     way = way if np.any(way) else case.in_units(outward)
     even = way.copy()
     for piece in parameters.unconstrained.slices().values():
-        even[piece] = case.in_units(np.where(np.isin(np.arange(way.size), np.arange(way.size)[piece]), way, 0.0))[piece]
+        even[piece] /= max(np.max(np.abs(way[piece]) / case.unit[piece]), np.finfo(float).tiny)
     return (even if _is_level(case, optimum, even) else way)[:, None]
 
 
