@@ -18,6 +18,7 @@ from mle_pp.errors import EstimationError, ModelError, VerdictWarning
 from mle_pp.estimate import Estimate, kind_of
 from mle_pp.hints import hints
 from mle_pp.information import limits, scales_at, slides, without_limit
+from mle_pp.marginal.objective import MarginalObjective
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Anchors, Optimum, Run, Stop, check_method, maximize, run_starts
 from mle_pp.roles import RoleKind, Roles, droppable, resolve_model, roles
@@ -37,6 +38,7 @@ def find_MLE(
     fix: Mapping[str, Any] | None = None,
     potentials: str = "error",
     weights: Any = None,
+    quadrature_points: int = 1,
     method: str = "auto",
     starts: int | str = "auto",
     initvals: Mapping[str, Any] | None = None,
@@ -116,7 +118,7 @@ def find_MLE(
     _refuse_centered(model)
     check_model(root, potentials, fixed=set(fix or ()))
     found = roles(root, integrate=integrate, keep_priors=keep_priors, fix=fix, potentials=potentials)
-    return _find(root, found, fix, weights, method, starts, initvals, random_seed, backend, on_failure)
+    return _find(root, found, fix, weights, method, starts, initvals, random_seed, backend, on_failure, quadrature_points)
 
 
 def find_MAP(
@@ -163,7 +165,6 @@ def find_MAP(
     _refuse_centered(model)
     check_model(root, "likelihood", fixed=set(fix or ()))
     first = roles(root, fix=fix, potentials="likelihood")
-    _refuse_latents(root, first)
     found = roles(root, keep_priors=first.names(RoleKind.PARAMETER), fix=fix, potentials="likelihood")
     return _find(root, found, fix, None, method, starts, initvals, random_seed, backend, on_failure)
 
@@ -179,11 +180,16 @@ def _find(
     seed: Any,
     backend: str,
     on_failure: str,
+    quadrature_points: int = 1,
 ) -> Estimate:
     _check_options(method, starts, on_failure)
-    _refuse_latents(model, found)
     check_data(model, held=set(fix or ()))
-    objective = ModelObjective(model, found, fix, initvals, backend)
+    latent = [name for name in found.names(RoleKind.LATENT) if not droppable(model, name)]
+    integrated = [*latent, *found.names(RoleKind.RESTRICTED)]
+    if integrated:
+        objective = MarginalObjective(model, found, integrated, fix, initvals, quadrature_points)
+    else:
+        objective = ModelObjective(model, found, fix, initvals, backend)
     if weights is not None:
         objective = objective.weighted(objective.axes.align(weights, "weights"))
     _log.debug("maximizing over %d parameters, %s backend", objective.size, objective.backend)
@@ -197,7 +203,8 @@ def _find(
             # The value is finite, its derivatives are not
             objective.check_possible()
         diagnosis, reached = _judge(objective, runs)
-        diagnosis = diagnosis.adding([report.missing(name) for name in found.names(RoleKind.LATENT)])
+        dropped = [name for name in found.names(RoleKind.LATENT) if name not in integrated]
+        diagnosis = diagnosis.adding([report.missing(name) for name in dropped])
         estimate = assemble(model, found, objective, runs, reached, diagnosis)
     verdict = estimate.verdict
     if verdict.status.is_failure and on_failure == "raise":

@@ -49,6 +49,10 @@ class Objective(Protocol):
     def has_information(self) -> bool:
         """Whether `information` can be asked for."""
 
+    @property
+    def is_costly(self) -> bool:
+        """Whether a Hessian costs several gradients."""
+
     def value(self, x: np.ndarray) -> float:
         """The function at `x`."""
 
@@ -102,6 +106,7 @@ class ModelObjective:
     """
 
     weights: np.ndarray | None = None
+    is_costly = False
 
     def __init__(
         self,
@@ -118,7 +123,7 @@ class ModelObjective:
         penalized = [model[name] for name in roles.names(RoleKind.PENALIZED)]
         with backends.without_c_compiler():
             terms, priors = likelihood_terms(model, likelihood), log_densities(model, penalized)
-            self.snapshot = _copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
+            self.snapshot = copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
             self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot)
             graphs = evaluable(self.parameters.replace([*terms, *priors]))
         self.data = {**observed_data(model), **constant_data(model)}
@@ -452,7 +457,7 @@ def _total(terms: Sequence[Variable]) -> Variable:
     return total
 
 
-def _copies(graphs: Sequence[Variable]) -> dict[Variable, Variable]:
+def copies(graphs: Sequence[Variable]) -> dict[Variable, Variable]:
     """Copies of all data in the graphs, so that a later `pm.set_data` cannot reach into a finished estimate."""
     copies: dict[Variable, Variable] = {}
     for variable in ancestors(graphs):
@@ -484,15 +489,15 @@ class _InDouble(GraphRewriter):
         fgraph.replace_all(list(zip(fgraph.outputs, backends.in_double(fgraph.outputs), strict=True)))
 
 
-def log_densities(model: pm.Model, variables: Sequence[Variable]) -> list[Variable]:
-    """`model.logp(variables, sum=False, jacobian=False)`, without single precision on the way."""
+def log_densities(model: pm.Model, variables: Sequence[Variable], jacobian: bool = False) -> list[Variable]:
+    """`model.logp(variables, sum=False, jacobian=jacobian)`, without single precision on the way."""
     rvs = [variable for variable in variables if variable in model.basic_RVs]
     rewriter = SequentialGraphRewriter(_InDouble(), logprob_rewrites_db.query(logprob_rewrites_basic_query))
     densities = transformed_conditional_logp(
         rvs,
         rvs_to_values=model.rvs_to_values,
         rvs_to_transforms=model.rvs_to_transforms,
-        jacobian=False,
+        jacobian=jacobian,
         ir_rewriter=rewriter,
     )
     potentials = [variable for variable in variables if variable not in model.basic_RVs]

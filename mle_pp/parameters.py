@@ -33,7 +33,7 @@ from mle_pp.supports import graph_bounds
 
 
 @dataclass(frozen=True)
-class _Free:
+class Free:
     """A free variable: its random variable, its value variable, and the transform that the vector uses on top."""
 
     rv: Any
@@ -78,6 +78,8 @@ class Parameters:
         Constrained starting values for some of the estimated variables.
     snapshot : mapping of Variable to Variable, optional
         Replacements of the model's data by copies.
+    integrated : sequence of str
+        Variables that graphs keep: neither in the vector nor held.
 
     Attributes
     ----------
@@ -100,6 +102,7 @@ class Parameters:
         fixed: Mapping[str, Any] | None = None,
         initvals: Mapping[str, Any] | None = None,
         snapshot: Mapping[Variable, Variable] | None = None,
+        integrated: Sequence[str] = (),
     ) -> None:
         self.model = model
         self.x = pt.vector("x", dtype="float64")
@@ -115,7 +118,8 @@ class Parameters:
             constrained = self._start(initvals, fixed)
             unconstrained = self._forward(constrained, set(initvals) | set(fixed))
             self._estimated = [free for free in self._free if free.name in set(estimated)]
-            self._substitutions = self._substitute(unconstrained, constrained)
+            self._substitutions = self._substitute(unconstrained, constrained, set(integrated))
+        self._integrated = {name: unconstrained[name] for name in integrated}
         self.fixed = {name: constrained[name] for name in fixed}
         dims, coords = model.named_vars_to_dims, model.coords
         estimated_names = [free.name for free in self._estimated]
@@ -151,9 +155,20 @@ class Parameters:
             [np.zeros(0, dtype=bool), *(changes[o, i].any(axis=0) for o, i in zip(own, inner, strict=True))]
         )
 
-    def replace(self, graphs: Sequence[Variable]) -> list[Variable]:
-        """Graphs of the model's value variables as graphs of `x`, reading copies of the data."""
-        return _close(graphs, {**self._substitutions, **self._snapshot})
+    def replace(self, graphs: Sequence[Variable], also: Mapping[Variable, Variable] | None = None) -> list[Variable]:
+        """Graphs of the model's value variables as graphs of `x`, reading copies of the data.
+
+        Parameters
+        ----------
+        graphs : sequence of Variable
+        also : mapping of Variable to Variable, optional
+            What else is replaced, by graphs of value variables.
+        """
+        return _close(graphs, {**self._substitutions, **self._snapshot, **(also or {})})
+
+    def integrated(self) -> list[tuple[Free, np.ndarray]]:
+        """The free variables that are integrated, and where their own unconstrained values start."""
+        return [(free, self._integrated[free.name]) for free in self._free if free.name in self._integrated]
 
     # -- set-up ---------------------------------------------------------------------------------------------------
 
@@ -162,10 +177,10 @@ class Parameters:
         added = None
         if transform is None and rv.name not in fixed and rv.dtype in pt.type.continuous_dtypes:
             added = _default_transform(rv.owner.op, rv)
-        return _Free(rv, self.model.rvs_to_values[rv], transform, added, fixed.get(rv.name))
+        return Free(rv, self.model.rvs_to_values[rv], transform, added, fixed.get(rv.name))
 
     @staticmethod
-    def _value_name(free: _Free) -> str:
+    def _value_name(free: Free) -> str:
         return free.value.name if free.added is None else f"{free.name}_{free.added.name}__"
 
     def _start(self, initvals: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -222,32 +237,34 @@ class Parameters:
         return forward
 
     def _substitute(
-        self, unconstrained: Mapping[str, np.ndarray], constrained: Mapping[str, np.ndarray]
+        self, unconstrained: Mapping[str, np.ndarray], constrained: Mapping[str, np.ndarray], integrated: set[str]
     ) -> dict[Variable, Variable]:
         """Each value variable as an expression of `x`, or a constant."""
         substitutions: dict[Variable, Variable] = {}
         names = {free.name for free in self._estimated}
         start = 0
         for free in self._free:
+            if free.name in integrated:
+                continue
             if free.name not in names:
                 held = pt.constant(unconstrained[free.name])
                 parents = set(self.model.free_RVs).intersection(ancestors(free.rv.owner.inputs))
                 if free.transform is not None and parents:
                     # Bounds that are estimated: the value is held, wherever it lies between them
                     value = like(pt.constant(constrained[free.name]), free.rv)
-                    held = free.transform.forward(value, *self._transform_inputs(free))
+                    held = free.transform.forward(value, *self.transform_inputs(free))
                 substitutions[free.value] = like(held, free.value)
                 continue
             shape = unconstrained[free.name].shape
             size = int(np.prod(shape, dtype=int))
             piece = self.x[start : start + size].reshape(shape)
             if free.added is not None:
-                piece = free.added.backward(piece, *self._transform_inputs(free))
+                piece = free.added.backward(piece, *self.transform_inputs(free))
             substitutions[free.value] = like(piece, free.value)
             start += size
         return substitutions
 
-    def _transform_inputs(self, free: _Free) -> list[Variable]:
+    def transform_inputs(self, free: Free) -> list[Variable]:
         """What a transform reads its bounds from, in terms of value variables."""
         replaced = iter(self.model.replace_rvs_by_values([i for i in free.rv.owner.inputs if _is_numeric(i)]))
         return [next(replaced) if _is_numeric(i) else i for i in free.rv.owner.inputs]

@@ -30,6 +30,7 @@ class RoleKind(StrEnum):
     PARAMETER = "parameter"
     LATENT = "latent"
     PENALIZED = "penalized"
+    RESTRICTED = "restricted"
     FIXED = "fixed"
 
 

@@ -11,6 +11,7 @@ from mle_pp.objective import Objective
 from mle_pp.optimize.newton import newton, scoring
 from mle_pp.optimize.optimum import Optimum, Stop
 from mle_pp.optimize.quasi import quasi_newton
+from mle_pp.optimize.secant import secant
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Method:
     run : callable
         From an objective and a start to an `Optimum`.
     needs : tuple of str
-        "hessian", "information": the matrices it asks for.
+        "hessian", "information": the matrices it asks for; "gradients": that these are what costs.
     largest : int
         The number of parameters beyond which it is too slow.
     about : str
@@ -37,20 +38,18 @@ class Method:
 METHODS = {
     "newton": Method(newton, ("hessian",), 400, "trust region on the exact Hessian"),
     "scoring": Method(scoring, ("hessian", "information"), 400, "trust region on the Fisher information, then Newton"),
+    "secant": Method(secant, ("gradients",), 400, "trust region on a Hessian learned from gradients"),
     "quasi-newton": Method(quasi_newton, (), 100_000, "L-BFGS, then Newton with conjugate gradients"),
 }
 
 
 def suitable(objective: Objective) -> list[str]:
     """The methods that can be used, in the order they are tried: without Hessians only where these are too large."""
-    exact = [
-        name
-        for name, method in METHODS.items()
-        if method.needs
-        and objective.size <= method.largest
-        and ("information" not in method.needs or objective.has_information)
-    ]
-    return exact or ["quasi-newton"]
+    if objective.is_costly:
+        names = ["secant", "newton"]
+    else:
+        names = ["newton", *(["scoring"] if objective.has_information else [])]
+    return [name for name in names if objective.size <= METHODS[name].largest] or ["quasi-newton"]
 
 
 def maximize(objective: Objective, start: np.ndarray, method: str = "auto") -> Optimum:

@@ -103,12 +103,12 @@ def trust_region_step(gradient: np.ndarray, curvature: np.ndarray, radius: float
 
 def newton(objective: Objective, start: np.ndarray, max_iterations: int = MAX_ITERATIONS) -> Optimum:
     """Maximize with the exact Hessian."""
-    return _trust_region(objective, start, "newton", lambda point: point.hessian, max_iterations)
+    return trust_region(objective, start, "newton", lambda point: point.hessian, max_iterations)
 
 
 def scoring(objective: Objective, start: np.ndarray) -> Optimum:
     """Maximize with the Fisher information; near the maximum, where the Hessian is better, continue with that."""
-    first = _trust_region(objective, start, "scoring", lambda point: objective.information(point.x), MAX_ITERATIONS)
+    first = trust_region(objective, start, "scoring", lambda point: objective.information(point.x), MAX_ITERATIONS)
     if not np.isfinite(first.value):
         return first
     return first.followed_by(newton(objective, first.x))
@@ -119,14 +119,25 @@ def _has_collapsed(objective: Objective, start: np.ndarray, x: np.ndarray) -> bo
     return bool(np.any((np.abs(x - start) > 10) & (objective.units > 0)))
 
 
-def _trust_region(
+def trust_region(
     objective: Objective,
     start: np.ndarray,
     name: str,
     curvature: Callable[[_Point], np.ndarray],
     max_iterations: int,
 ) -> Optimum:
-    """Iterate until the quadratic model promises nothing more."""
+    """Iterate until the quadratic model promises nothing more.
+
+    Parameters
+    ----------
+    objective : Objective
+    start : ndarray, shape (size,)
+    name : str
+        Of the method.
+    curvature : callable
+        From a point to the matrix of the quadratic model.
+    max_iterations : int
+    """
     point = _Point.at(objective, np.asarray(start, dtype=float))
     if point is None:
         return Optimum.failed(start, name)

@@ -1,0 +1,1 @@
+"""Latent variables integrated out: the marginal log-likelihood of a hierarchical model as an `Objective`."""

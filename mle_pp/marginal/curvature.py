@@ -1,0 +1,372 @@
+"""The joint log density as a function of the latent vector: value, gradient, sparse Hessian, and what is summed over it.
+
+Two forms with the same methods. `Colored`: the density is a sum of parts, each of whose elements depends on few latents.
+Latents that no element sees together share a color, so that second derivatives along pairs of colors give every entry
+of the Hessian: one pair for a random intercept, however many groups (Curtis, Powell and Reid 1974; Gebremedhin, Manne
+and Pothen 2005). `Dense`: where everything depends on everything, or nearly so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import pytensor.tensor as pt
+import scipy.sparse as sp
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.replace import vectorize_graph
+from pytensor.graph.traversal import toposort
+from pytensor.scalar.basic import Switch
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.variable import TensorVariable
+
+from mle_pp import backends
+from mle_pp.derivatives import Smooth, gradient, tangent
+from mle_pp.errors import ModelError
+from mle_pp.marginal.elimination import Elimination
+from mle_pp.marginal.sparsity import Part, coloring, dependence, separate
+
+Arrays = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Local:
+    """The joint log density g at one point.
+
+    Attributes
+    ----------
+    value : float
+    gradient : ndarray, shape (q,)
+        In the latents.
+    entries : ndarray
+        Of the negative Hessian in the latents, in the order of `Elimination`.
+    """
+
+    value: float
+    gradient: np.ndarray
+    entries: np.ndarray
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of it is."""
+        return bool(
+            np.isfinite(self.value) and np.all(np.isfinite(self.gradient)) and np.all(np.isfinite(self.entries))
+        )
+
+
+class Curvature(Protocol):
+    """What the inner problem and the outer gradient ask of the joint log density g(u, x), with H = −∂²g/∂u²."""
+
+    elimination: Elimination
+
+    def local(self, u: np.ndarray, x: np.ndarray) -> Local:
+        """Value, gradient and Hessian."""
+
+    def values(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The value of each component; what belongs to none is with the first."""
+
+    def slopes(self, u: np.ndarray, x: np.ndarray, bar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """∂/∂x (g − ⟨B, H⟩) and ∂/∂u (−⟨B, H⟩), for a symmetric B that has the pattern of H."""
+
+    def along(self, u: np.ndarray, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """∂/∂x (∂g/∂u · v)."""
+
+
+class Colored:
+    """By colors; see the module."""
+
+    def __init__(
+        self, parts: Sequence[Part], patterns: Sequence[sp.csr_matrix], colors: np.ndarray, free: Sequence[Variable],
+        u: TensorVariable, x: TensorVariable,
+    ) -> None:  # fmt: skip
+        self._u, self._x = u, x
+        self._free = list(free)
+        self._parts = [_Piece(part, pattern, colors) for part, pattern in zip(parts, patterns, strict=True)]
+        self.colors = int(colors.max(initial=-1)) + 1
+        size = len(colors)
+        pairs = [_key(piece.where[a], piece.where[b], size) for piece in self._parts for a, b in piece.pairs]
+        keys = np.unique(np.concatenate([np.arange(size) * (size + 1), *(key[key >= 0] for key in pairs)]))
+        self.elimination = Elimination(keys // size, keys % size, size)
+        # Elements that do not see both colors count for a place beyond the last
+        self._places = [np.where(key >= 0, np.searchsorted(keys, key), len(keys)) for key in pairs]
+        self._diagonal = keys // size == keys % size
+        self._tangents, self._second = self._derive()
+
+    def _derive(self) -> tuple[list[Variable], list[Variable]]:
+        """First and second derivatives of the parts along their colors."""
+        first, second = [], []
+        with backends.without_c_compiler():
+            for piece in self._parts:
+                along = {c: tangent(piece.graph, self._u, pt.constant(piece.seed(c))) for c in piece.where}
+                first += list(along.values())
+                second += [tangent(along[a], self._u, pt.constant(piece.seed(b))) for a, b in piece.pairs]
+        return first, second
+
+    @cached_property
+    def _total(self) -> Variable:
+        return _summed(self._free)
+
+    @cached_property
+    def _local(self) -> Callable[..., Arrays]:
+        return build([self._u, self._x], [self._total, *self._tangents, *self._second])
+
+    def local(self, u: np.ndarray, x: np.ndarray) -> Local:
+        """Value, gradient and Hessian."""
+        value, *derivatives = self._local(u, x)
+        first = iter(derivatives[: len(self._tangents)])
+        second = iter(derivatives[len(self._tangents) :])
+        slope = np.zeros(u.size + 1)
+        for piece in self._parts:
+            for where in piece.where.values():
+                slope += np.bincount(where, _sized(next(first), where) * piece.count, u.size + 1)
+        size = len(self._diagonal)
+        entries = np.zeros(size + 1)
+        places = iter(self._places)
+        for piece in self._parts:
+            for _ in piece.pairs:
+                place = next(places)
+                entries -= np.bincount(place, _sized(next(second), place) * piece.count, size + 1)
+        return Local(float(value), slope[:-1], entries[:-1])
+
+    @cached_property
+    def _values(self) -> Callable[..., Arrays]:
+        return build([self._u, self._x], [self._total, *(piece.graph for piece in self._parts)])
+
+    def values(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The value of each component."""
+        total, *parts = self._values(u, x)
+        count = self.elimination.n_components
+        found = np.zeros(count)
+        for piece, value in zip(self._parts, parts, strict=True):
+            owner = self.owner(piece)
+            found += np.bincount(owner, _sized(value, owner) * piece.count, count + 1)[:-1]
+        found[0] += total - found.sum()
+        return found
+
+    @cached_property
+    def _weighted(self) -> Callable[..., Arrays]:
+        weights = [pt.vector(f"w{k}", dtype="float64") for k in range(len(self._parts))]
+        with backends.without_c_compiler():
+            total = pt.constant(0.0)
+            for weight, piece in zip(weights, self._parts, strict=True):
+                total = total + pt.sum(weight * piece.graph.ravel())
+            outputs = [gradient(total, self._x), gradient(total, self._u)]
+        return build([self._u, self._x, *weights], outputs)
+
+    def weighted(self, u: np.ndarray, x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives in x and u of the sum of all components' densities, each times its weight."""
+        padded = np.append(weights, 0.0)
+        in_x, in_u = self._weighted(u, x, *(piece.count * padded[self.owner(piece)] for piece in self._parts))
+        return in_x, in_u
+
+    def owner(self, piece: _Piece) -> np.ndarray:
+        """The component of each element of a part; one beyond the last for those without latents."""
+        return np.append(self.elimination.components, self.elimination.n_components)[piece.first]
+
+    @cached_property
+    def _slopes(self) -> Callable[..., Arrays]:
+        weights = [pt.vector(f"w{k}", dtype="float64") for k in range(len(self._second))]
+        with backends.without_c_compiler():
+            extra = pt.constant(0.0)
+            for weight, graph in zip(weights, self._second, strict=True):
+                extra = extra + pt.sum(weight * graph.ravel())
+            outputs = [gradient(self._total + extra, self._x), gradient(extra, self._u)]
+        return build([self._u, self._x, *weights], outputs)
+
+    def slopes(self, u: np.ndarray, x: np.ndarray, bar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """∂/∂x (g − ⟨B, H⟩) and ∂/∂u (−⟨B, H⟩)."""
+        both = np.append(np.where(self._diagonal, bar, 2 * bar), 0.0)
+        counts = [piece.count for piece in self._parts for _ in piece.pairs]
+        weights = [count * both[place] for count, place in zip(counts, self._places, strict=True)]
+        in_x, in_u = self._slopes(u, x, *weights)
+        return in_x, in_u
+
+    @cached_property
+    def _along(self) -> Callable[..., Arrays]:
+        weights = [pt.vector(f"v{k}", dtype="float64") for k in range(len(self._tangents))]
+        with backends.without_c_compiler():
+            total = pt.constant(0.0)
+            for weight, graph in zip(weights, self._tangents, strict=True):
+                total = total + pt.sum(weight * graph.ravel())
+            outputs = [gradient(total, self._x)]
+        return build([self._u, self._x, *weights], outputs)
+
+    def along(self, u: np.ndarray, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """∂/∂x (∂g/∂u · v)."""
+        padded = np.append(v, 0.0)
+        weights = [piece.count * padded[where] for piece in self._parts for where in piece.where.values()]
+        return self._along(u, x, *weights)[0]
+
+
+def build(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Callable[..., Arrays]:
+    """An interpreted function, with all that does not depend on its inputs computed beforehand."""
+    with backends.without_c_compiler():
+        return backends.build(inputs, backends.hoisted(outputs, inputs))
+
+
+def _summed(graphs: Sequence[Variable]) -> Variable:
+    total = pt.constant(0.0)
+    for graph in graphs:
+        total = total + graph.sum()
+    return total
+
+
+class _Piece:
+    """A part with its sparsity: for each color it sees, the latent of that color that each element depends on."""
+
+    def __init__(self, part: Part, pattern: sp.csr_matrix, colors: np.ndarray) -> None:
+        self.graph, self.count = _without_bounds(part.graph), part.count
+        self._colors = colors
+        rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+        own = colors[pattern.indices]
+        self.where: dict[int, np.ndarray] = {}
+        for color in np.unique(own):
+            where = np.full(pattern.shape[0], len(colors))
+            where[rows[own == color]] = pattern.indices[own == color]
+            self.where[int(color)] = where
+        self.first = np.minimum.reduce(list(self.where.values()))
+        seen = list(self.where)
+        self.pairs = [(a, b) for k, a in enumerate(seen) for b in seen[k:] if self._together(a, b)]
+
+    def _together(self, a: int, b: int) -> bool:
+        size = len(self._colors)
+        return bool(np.any((self.where[a] < size) & (self.where[b] < size)))
+
+    def seed(self, color: int) -> np.ndarray:
+        """The direction in which all latents of a color move."""
+        return (self._colors == color).astype(float)
+
+
+def _key(first: np.ndarray, second: np.ndarray, size: int) -> np.ndarray:
+    """A number for each pair of latents in the lower triangle; −1 where there is none."""
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    return np.where(high < size, high.astype(np.int64) * size + low, -1)
+
+
+def _sized(value: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Raveled; a derivative that is the same for all elements may come as one number."""
+    return value.ravel() if value.size == like.size else np.broadcast_to(value.ravel(), like.shape)
+
+
+def _without_bounds(graph: Variable) -> Variable:
+    """Where a density is zero its derivatives are of no interest: `switch(valid, f, −inf)` is differentiated as f."""
+    node = graph.owner
+    if node is None or not isinstance(node.op, Elemwise) or not isinstance(node.op.scalar_op, Switch):
+        return graph
+    _, inside, outside = node.inputs
+    if not _is_minus_infinity(outside) or inside.type.broadcastable != graph.type.broadcastable:
+        return graph
+    return _without_bounds(inside)
+
+
+def _is_minus_infinity(branch: Variable) -> bool:
+    return isinstance(branch, Constant) and bool(np.all(np.isneginf(branch.data)))
+
+
+class Dense:
+    """Every pair of latents; by Hessian-vector products."""
+
+    def __init__(self, free: Sequence[Variable], u: TensorVariable, x: TensorVariable, size: int, rows: int) -> None:
+        self._u, self._x = u, x
+        self._total = _summed(free)
+        self._smooth = Smooth(self._total, u, "interpreted", rows, [x])
+        self._rows, self._cols = np.tril_indices(size)
+        self.elimination = Elimination(self._rows, self._cols, size)
+
+    def local(self, u: np.ndarray, x: np.ndarray) -> Local:
+        """Value, gradient and Hessian."""
+        value, slope, matrix = self._smooth.derivatives(u, x)
+        return Local(value, slope, -matrix[self._rows, self._cols])
+
+    def values(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The value of each component: there is one."""
+        return np.array([self._smooth.value(u, x)])
+
+    @cached_property
+    def _slopes(self) -> Callable[..., Arrays]:
+        left, right = pt.vector("left", dtype="float64"), pt.vector("right", dtype="float64")
+        lefts, rights = pt.matrix("lefts", dtype="float64"), pt.matrix("rights", dtype="float64")
+        with backends.without_c_compiler():
+            second = tangent(tangent(self._total, self._u, left), self._u, right)
+            [second] = backends.inline([second])
+            extra = vectorize_graph(second, {left: lefts, right: rights}).sum()
+            outputs = [gradient(self._total + extra, self._x), gradient(extra, self._u)]
+        return build([self._u, self._x, lefts, rights], outputs)
+
+    def slopes(self, u: np.ndarray, x: np.ndarray, bar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """∂/∂x (g − ⟨B, H⟩) and ∂/∂u (−⟨B, H⟩)."""
+        matrix = np.zeros((u.size, u.size))
+        matrix[self._rows, self._cols] = bar
+        matrix[self._cols, self._rows] = bar
+        in_x, in_u = self._slopes(u, x, np.eye(u.size), matrix)
+        return in_x, in_u
+
+    @cached_property
+    def _along(self) -> Callable[..., Arrays]:
+        v = pt.vector("v", dtype="float64")
+        with backends.without_c_compiler():
+            outputs = [gradient(tangent(self._total, self._u, v), self._x)]
+        return build([self._u, self._x, v], outputs)
+
+    def along(self, u: np.ndarray, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """∂/∂x (∂g/∂u · v)."""
+        return self._along(u, x, v)[0]
+
+
+# Passes over the data for one Hessian, beyond which Hessian-vector products of all latents are no slower.
+_PASSES = 100
+_DENSE_BYTES = 4 * 2**30
+
+
+def curvature(
+    terms: Sequence[Variable], u: TensorVariable, x: TensorVariable, u0: np.ndarray, x0: np.ndarray,
+    slots: np.ndarray, names: Sequence[str],
+) -> Colored | Dense:  # fmt: skip
+    """The form that suits the density Σ terms.
+
+    Parameters
+    ----------
+    terms : sequence of Variable
+    u, x : TensorVariable
+    u0, x0 : ndarray
+        A point at which the terms can be evaluated.
+    slots : ndarray of int
+        Candidate colors.
+    names : sequence of str
+        Of the latent variables, for messages.
+
+    Raises
+    ------
+    ModelError
+        The Hessian is dense and does not fit in memory.
+    """
+    with backends.without_c_compiler():
+        separated = separate(terms, {u: u0, x: x0})
+        patterns = dependence([part.graph for part in separated], u, {u: u0, x: x0})
+    pairs = [(part, pattern) for part, pattern in zip(separated, patterns, strict=True) if pattern.nnz]
+    size = u0.size
+    widest = max((int(np.diff(pattern.indptr).max()) for _, pattern in pairs), default=0)
+    if widest * (widest + 1) // 2 <= max(_PASSES, 4 * size if size < 20 else 0):
+        colors = coloring(sp.vstack([pattern for _, pattern in pairs], format="csr"), slots)
+        count = int(colors.max()) + 1
+        if count * (count + 1) // 2 <= _PASSES or count < size // 4:
+            try:
+                return Colored([p for p, _ in pairs], [q for _, q in pairs], colors, terms, u, x)
+            except MemoryError:
+                pass
+    _require_memory(size, names)
+    rows = max(pattern.shape[0] for _, pattern in pairs)
+    return Dense(terms, u, x, size, rows)
+
+
+def _require_memory(size: int, names: Sequence[str]) -> None:
+    needed = 8.0 * size**2 * 4
+    if needed > _DENSE_BYTES:
+        raise ModelError(
+            f"The {size} elements of {', '.join(names)} depend on each other without a structure that can be used: "
+            f"their joint Hessian needs {needed / 2**30:.0f} GiB. Declare them so that each observation depends on few "
+            f"of them (an index, not a matrix product), or integrate fewer."
+        )

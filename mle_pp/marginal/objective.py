@@ -1,0 +1,202 @@
+"""The marginal log-likelihood: latent variables integrated out by Laplace's method or quadrature.
+
+With g(u, x) the joint log density of data and latents u at parameters x, û its mode in u and H = −∂²g/∂u² there,
+
+    ℓ(x) = g(û, x) − ½ log det H + (q/2) log 2π
+
+(Tierney and Kadane 1986; Skaug and Fournier 2006; Kristensen et al. 2016). It is exact where g is quadratic in u. The
+gradient is exact: with S = −½ log det H,
+
+    dℓ/dx = ∂g/∂x + ∂S/∂x + (∂²g/∂x∂u) H⁻¹ ∂S/∂u,
+
+for which the entries of H⁻¹ at the pattern of H suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pymc as pm
+
+from mle_pp import backends
+from mle_pp.marginal.curvature import Local, curvature
+from mle_pp.marginal.inner import Mode, find_mode
+from mle_pp.marginal.latents import Latents
+from mle_pp.marginal.quadrature import Quadrature
+from mle_pp.objective import (
+    ModelObjective, constant_data, copies, evaluable, likelihood_terms, log_densities, observed_data,
+)  # fmt: skip
+from mle_pp.parameters import Parameters
+from mle_pp.roles import RoleKind, Roles
+from mle_pp.rows import Rows
+
+_LOG_2PI = np.log(2 * np.pi)
+
+
+class MarginalObjective(ModelObjective):
+    """The marginal log-likelihood of a model with latent variables, plus the kept priors of penalized ones.
+
+    Parameters
+    ----------
+    model, roles, fixed, initvals
+        As for `ModelObjective`.
+    integrated : list of str
+        The variables to integrate.
+    quadrature_points : int
+        Nodes of adaptive Gauss–Hermite quadrature in each dimension; one is Laplace's method.
+
+    Attributes
+    ----------
+    latents : Latents
+        The map between the latent vector and the model's variables.
+    """
+
+    is_costly = True
+    has_information = False
+
+    def __init__(
+        self,
+        model: pm.Model,
+        roles: Roles,
+        integrated: list[str],
+        fixed: Mapping[str, Any] | None = None,
+        initvals: Mapping[str, Any] | None = None,
+        quadrature_points: int = 1,
+    ) -> None:
+        self.model, self.roles, self.backend = model, roles, "interpreted"
+        estimated = roles.names(RoleKind.PARAMETER, RoleKind.PENALIZED)
+        likelihood = [*model.observed_RVs, *(model.potentials if roles.potentials == "likelihood" else ())]
+        penalized = [model[name] for name in roles.names(RoleKind.PENALIZED)]
+        self.names = [variable.name for variable in likelihood]
+        self.data = {**observed_data(model), **constant_data(model)}
+        with backends.without_c_compiler():
+            terms, priors = likelihood_terms(model, likelihood), log_densities(model, penalized)
+            self.snapshot = copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
+            self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot, integrated)
+            self.latents = Latents(model, self.parameters, roles.names(RoleKind.RESTRICTED))
+            graphs = evaluable(self.latents.replace([*terms, *self.latents.priors(), *priors]))
+        self._terms = backends.build([self.latents.u, self.parameters.x], graphs[: len(terms)])
+        self._known: tuple[bytes, Mode | None] = (b"", None)
+        self._last = self.latents.initial
+        self._steps: np.ndarray | None = None
+        shapes = self._check_start()
+        self.rows_of_data = sum(int(np.prod(shape[:1])) for shape in shapes)
+        self.axes = Rows((), dict.fromkeys(self.names, self.rows_of_data))
+        self.curvature = curvature(
+            graphs, self.latents.u, self.parameters.x, self.latents.initial, self.parameters.initial,
+            self.latents.slots, self.latents.names,
+        )  # fmt: skip
+        self._quadrature = None if quadrature_points == 1 else Quadrature(self.curvature, quadrature_points, self.latents.names)
+
+    # -- the inner problem ----------------------------------------------------------------------------------------
+
+    def mode(self, x: np.ndarray) -> Mode | None:
+        """The mode of the latents at `x`, searched from the last one, else from the start; None where there is none."""
+        key = x.tobytes()
+        if self._known[0] != key:
+            found = None
+            for start in (self._last, self.latents.initial):
+                found = find_mode(self.curvature, x, start)
+                if found is not None:
+                    self._last = found.u
+                    break
+            self._known = (key, found)
+        return self._known[1]
+
+    # -- the protocol ---------------------------------------------------------------------------------------------
+
+    def value(self, x: np.ndarray) -> float:
+        """The marginal log-likelihood, plus kept priors; -inf where the latents have no mode."""
+        mode = self.mode(x)
+        if mode is None:
+            return -np.inf
+        if self._quadrature is not None:
+            return self._quadrature.value(mode, x)
+        return laplace(mode)
+
+    def value_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and exact gradient."""
+        mode = self.mode(x)
+        if mode is None:
+            return -np.inf, np.full(x.size, np.nan)
+        if self._quadrature is None:
+            # What is left of the gradient in u makes the result that at the mode itself, to first order
+            value, outer, bar, push = laplace(mode), 0.0, 0.5 * mode.factor.inverse(), mode.local.gradient
+        else:
+            value, outer, bar, push = self._quadrature.adjoints(mode, x)
+        in_x, in_u = self.curvature.slopes(mode.u, x, bar)
+        v = mode.factor.solve(in_u + push)
+        return value, in_x + outer + self.curvature.along(mode.u, x, v)
+
+    def hessian(self, x: np.ndarray) -> np.ndarray:
+        """Second derivatives: central differences of the exact gradient, with steps of a fraction of a standard error."""
+        if self._steps is None:
+            self._steps = self._scaled_steps(x)
+        matrix = np.empty((x.size, x.size))
+        for k, step in enumerate(self._steps):
+            shift = np.zeros(x.size)
+            shift[k] = step
+            matrix[k] = (self._gradient(x + shift) - self._gradient(x - shift)) / (2 * step)
+        self.mode(x)
+        return 0.5 * (matrix + matrix.T)
+
+    def _gradient(self, x: np.ndarray) -> np.ndarray:
+        return self.value_gradient(x)[1]
+
+    def _scaled_steps(self, x: np.ndarray) -> np.ndarray:
+        """A fraction of a standard error along each coordinate alone."""
+        rough = 1e-5 * np.maximum(1.0, np.abs(x))
+        here = self._gradient(x)
+        curvature = np.empty(x.size)
+        for k, step in enumerate(rough):
+            shift = np.zeros(x.size)
+            shift[k] = step
+            curvature[k] = (self._gradient(x + shift)[k] - here[k]) / step
+        with np.errstate(all="ignore"):
+            steps = 3e-3 / np.sqrt(np.abs(curvature))
+        return np.where(np.isfinite(steps), np.clip(steps, 0.01 * rough, 1e-2 * np.maximum(1.0, np.abs(x))), rough)
+
+    def derivatives(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, gradient and Hessian."""
+        value, gradient = self.value_gradient(x)
+        return value, gradient, self.hessian(x) if np.isfinite(value) else np.full((x.size, x.size), np.nan)
+
+    def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        """Hessian times vector, by differences of the gradient."""
+        h = 1e-4 / max(float(np.abs(vector).max()), 1e-300)
+        return (self._gradient(x + h * vector) - self._gradient(x - h * vector)) / (2 * h)
+
+    def residuals(self, x: np.ndarray, family: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """None: the observations are not independent."""
+        return iter(())
+
+    @property
+    def hessian_method(self) -> str:
+        """How the Hessian is computed."""
+        return "central differences of the exact gradient"
+
+    # -- beyond it ------------------------------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> float:
+        """Rows of data."""
+        return self.rows_of_data
+
+    def loglik(self, x: np.ndarray) -> float:
+        """The marginal log-likelihood, without kept priors."""
+        return self.value(x)
+
+    def _pointwise(self, x: np.ndarray) -> list[np.ndarray]:
+        """The likelihood's terms given the latents at their mode, where that is known, else at their start."""
+        key, mode = self._known
+        known = mode is not None and key == x.tobytes()
+        return self._terms(mode.u if mode is not None and known else self.latents.initial, x)
+
+
+def laplace(mode: Mode) -> float:
+    """Laplace's approximation of the log of the integral."""
+    local: Local = mode.local
+    gain = 0.5 * float(mode.correction @ local.gradient)
+    return local.value + gain - 0.5 * float(mode.factor.logdet.sum()) + 0.5 * mode.u.size * _LOG_2PI

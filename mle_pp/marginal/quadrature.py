@@ -1,0 +1,141 @@
+"""Adaptive Gauss–Hermite quadrature for latents that fall apart into small independent blocks.
+
+In each block the nodes are centered at the mode û and scaled by L with L Lᵀ = H⁻¹, the inverse of the negative Hessian
+there (Naylor and Smith 1982; Pinheiro and Bates 1995):
+
+    ∫ exp g(u) du ≈ |L| Σ_k w_k exp(½ z_kᵀz_k) (2π)^{d/2} exp g(û + L z_k),
+
+z_k and w_k those of the standard normal density. One node is Laplace's method. The gradient is exact: nodes move with û
+and L, and both depend on the parameters.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.polynomial.hermite_e import hermegauss
+from scipy.special import logsumexp, softmax
+
+from mle_pp.errors import ModelError
+from mle_pp.marginal.curvature import Colored, Curvature
+from mle_pp.marginal.inner import Mode
+
+_LARGEST_BLOCK = 3
+_LARGEST_GRID = 20_000
+
+
+class Quadrature:
+    """Nodes and weights for the blocks of a latent vector.
+
+    Parameters
+    ----------
+    curvature : Curvature
+    points : int
+        Nodes in each dimension.
+    names : sequence of str
+        The latent variables, for messages.
+
+    Raises
+    ------
+    ModelError
+        Blocks that are too large.
+    """
+
+    def __init__(self, curvature: Curvature, points: int, names: list[str]) -> None:
+        elimination = curvature.elimination
+        sizes = np.bincount(elimination.components, minlength=elimination.n_components)
+        largest = int(sizes.max())
+        if largest > _LARGEST_BLOCK or not isinstance(curvature, Colored) or points**largest > _LARGEST_GRID:
+            raise ModelError(
+                f"quadrature_points={points}: {', '.join(names)} must be integrated together in blocks of {largest} "
+                f"elements, and quadrature takes at most {_LARGEST_BLOCK} (random intercepts, or intercepts and slopes, "
+                f"of separate groups). Use quadrature_points=1, which is Laplace's method, and `check_marginal`."
+            )
+        self._curvature = curvature
+        # The place of each latent in its block, and for each block its latents; -1 where it has fewer
+        order = np.argsort(elimination.components, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        self._inside = np.empty(sizes.sum(), dtype=int)
+        self._inside[order] = np.arange(sizes.sum()) - np.repeat(starts, sizes)
+        # Over a dimension that a block has not got, the weights sum to one, and there is nothing to compensate for
+        self._present = (np.arange(largest) < sizes[:, None]).astype(float)
+        self._owner, self._sizes, self._largest = elimination.components, sizes, largest
+        z, w = hermegauss(points)
+        self._nodes = np.array(list(product(z, repeat=largest)))
+        self._log_weights = np.log(np.array(list(product(w / w.sum(), repeat=largest)))).sum(axis=1)
+        low, high = np.minimum(elimination.rows, elimination.cols), np.maximum(elimination.rows, elimination.cols)
+        self._entry = (self._owner[low], self._inside[high], self._inside[low])
+
+    def _blocks(self, entries: np.ndarray) -> np.ndarray:
+        """Entries of the negative Hessian as matrices (blocks, d, d); missing dimensions have ones on the diagonal."""
+        matrices = np.tile(np.eye(self._largest), (len(self._sizes), 1, 1))
+        owner, row, col = self._entry
+        matrices[owner, row, col] = entries
+        matrices[owner, col, row] = entries
+        return matrices
+
+    def _scales(self, mode: Mode) -> np.ndarray:
+        """The factors L, lower triangular in reverse: H = R Rᵀ, L = R⁻ᵀ."""
+        root = np.linalg.cholesky(self._blocks(mode.local.entries))
+        return np.swapaxes(np.linalg.inv(root), 1, 2)
+
+    def _at(self, scales: np.ndarray, node: np.ndarray) -> np.ndarray:
+        """How far each latent is from the mode at a node."""
+        return (scales @ node)[self._owner, self._inside]
+
+    def _joint(self, mode: Mode, x: np.ndarray, scales: np.ndarray) -> np.ndarray:
+        """log of weight times integrand, of each node and block, shape (nodes, blocks)."""
+        rows = [
+            self._curvature.values(mode.u + self._at(scales, node), x) + 0.5 * self._present @ node**2 + weight
+            for node, weight in zip(self._nodes, self._log_weights, strict=True)
+        ]
+        return np.stack(rows)
+
+    def _total(self, mode: Mode, joint: np.ndarray) -> float:
+        inside = logsumexp(joint, axis=0) - 0.5 * mode.factor.logdet
+        return float(inside.sum()) + 0.5 * mode.u.size * np.log(2 * np.pi)
+
+    def value(self, mode: Mode, x: np.ndarray) -> float:
+        """The log of the integral."""
+        return self._total(mode, self._joint(mode, x, self._scales(mode)))
+
+    def adjoints(self, mode: Mode, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+        """The log of the integral, and its derivatives in what it is computed from.
+
+        Returns
+        -------
+        value : float
+        outer : ndarray
+            ∂/∂x at fixed nodes, beyond that of the density at the mode.
+        bar : ndarray
+            B in −⟨B, dH⟩, at the entries of H.
+        push : ndarray
+            ∂/∂û.
+        """
+        scales = self._scales(mode)
+        joint = self._joint(mode, x, scales)
+        shares = softmax(joint, axis=0)
+        outer = -self._curvature.weighted(mode.u, x, np.ones(joint.shape[1]))[0]
+        push = np.zeros(mode.u.size)
+        towards = np.zeros((len(self._sizes), self._largest, self._largest))
+        for node, share in zip(self._nodes, shares, strict=True):
+            in_x, in_u = self._curvature.weighted(mode.u + self._at(scales, node), x, share)
+            outer += in_x
+            push += in_u
+            slope = np.zeros((len(self._sizes), self._largest))
+            slope[self._owner, self._inside] = in_u
+            towards += slope[:, :, None] * node
+        bar = 0.5 * mode.factor.inverse() - _through_scales(scales, towards)[self._entry]
+        return self._total(mode, joint), outer, bar, push
+
+
+def _through_scales(scales: np.ndarray, towards: np.ndarray) -> np.ndarray:
+    """From the derivative in L to the symmetric one in H, with H = R Rᵀ and L = R⁻ᵀ (Murray 2016 for the Cholesky factor)."""
+    transposed = np.swapaxes(scales, 1, 2)
+    root = np.linalg.inv(transposed)
+    in_root = -scales @ np.swapaxes(towards, 1, 2) @ scales
+    lower = np.tril(np.swapaxes(root, 1, 2) @ in_root)
+    lower[:, *np.diag_indices(lower.shape[1])] *= 0.5
+    whole = scales @ lower @ transposed
+    return 0.5 * (whole + np.swapaxes(whole, 1, 2))

@@ -1,0 +1,82 @@
+"""For objectives whose Hessian costs many gradients: a trust region on a matrix that learns from the gradients seen.
+
+The matrix starts as forward differences of the gradient and takes the symmetric rank-one update (Conn, Gould and Toint
+1991; Nocedal and Wright, Numerical Optimization, 2nd ed., section 6.2), which may be indefinite, as the true one may be
+far from the maximum. The true Hessian is computed once, at the end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mle_pp.linalg import ScaledEigen
+from mle_pp.objective import Objective
+from mle_pp.optimize.newton import newton, trust_region
+from mle_pp.optimize.optimum import Optimum, Stop
+
+_STEP = 1e-4
+
+
+class _Learning:
+    """An objective with a Hessian that is learned."""
+
+    has_information = False
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self._x: np.ndarray | None = None
+        self._gradient = np.zeros(0)
+        self._matrix = np.zeros((0, 0))
+
+    @property
+    def size(self) -> int:
+        return self._objective.size
+
+    @property
+    def units(self) -> np.ndarray:
+        return self._objective.units
+
+    def value(self, x: np.ndarray) -> float:
+        return self._objective.value(x)
+
+    def derivatives(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        value, gradient = self._objective.value_gradient(x)
+        if np.all(np.isfinite(gradient)):
+            if self._x is None:
+                self._matrix = self._differences(x, gradient)
+            else:
+                self._learn(x - self._x, gradient - self._gradient)
+            self._x, self._gradient = x, gradient
+        return value, gradient, self._matrix
+
+    def _differences(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        columns = []
+        for k in range(x.size):
+            shift = np.zeros(x.size)
+            shift[k] = _STEP * max(1.0, abs(x[k]))
+            columns.append((self._objective.value_gradient(x + shift)[1] - gradient) / shift[k])
+        matrix = np.array(columns).reshape(x.size, x.size)
+        return 0.5 * (matrix + matrix.T)
+
+    def _learn(self, step: np.ndarray, change: np.ndarray) -> None:
+        rest = change - self._matrix @ step
+        product = float(rest @ step)
+        if abs(product) > 1e-8 * float(np.linalg.norm(rest) * np.linalg.norm(step)):
+            self._matrix = self._matrix + np.outer(rest, rest) / product
+
+
+def secant(objective: Objective, start: np.ndarray) -> Optimum:
+    """Maximize with a learned Hessian; the result carries the true one."""
+    first = trust_region(_Learning(objective), start, "secant", lambda point: point.hessian, 500)
+    if not np.isfinite(first.value) or first.stop is Stop.FAR:
+        return first
+    value, gradient, hessian = objective.derivatives(first.x)
+    eigen = ScaledEigen.of(-hessian, gradient)
+    if np.all(eigen.values > 1e-6) and first.decrement < 1e-12:
+        step = eigen.unrotate(eigen.rotate(gradient) / eigen.values)
+        x = first.x + step
+        value, gradient = objective.value_gradient(x)
+        return Optimum(
+            x, value, gradient, hessian, Stop.SMALL_DECREMENT, first.method, first.iterations, first.evaluations + 1, step
+        )  # fmt: skip
+    return first.followed_by(newton(objective, first.x))
