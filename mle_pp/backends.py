@@ -32,6 +32,7 @@ from pytensor.scalar.math import Log1mexp, Softplus, TriGamma
 from pytensor.tensor.basic import MakeVector
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, Elemwise
+from pytensor.tensor.rewriting.math import local_pow_specialize
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
@@ -84,6 +85,9 @@ def _open(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
 
 _open_inner_graphs = dfs_rewriter(_open)
 
+# The third derivative of x**2 at zero would be zero times infinity
+_squares = dfs_rewriter(local_pow_specialize)
+
 _config_lock = threading.RLock()
 
 
@@ -100,7 +104,10 @@ def without_c_compiler() -> Iterator[None]:
 
 def simplify(outputs: Sequence[Variable]) -> list[Variable]:
     """Stabilized, differentiable copies of `outputs` in double precision (inputs and shared variables are kept)."""
-    return _rewrite(in_double(opened(outputs)), _SIMPLIFY)
+    simple = _rewrite(in_double(opened(outputs)), _SIMPLIFY)
+    graph = FunctionGraph(outputs=simple, clone=False, copy_inputs=False, copy_orphans=False)
+    _squares.rewrite(graph)
+    return list(graph.outputs)
 
 
 def _rewrite(outputs: Sequence[Variable], query: RewriteDatabaseQuery) -> list[Variable]:

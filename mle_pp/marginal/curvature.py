@@ -87,11 +87,11 @@ class Colored:
         self._parts = [_Piece(part, pattern, colors) for part, pattern in zip(parts, patterns, strict=True)]
         self.colors = int(colors.max(initial=-1)) + 1
         size = len(colors)
-        pairs = [_key(piece.where[a], piece.where[b], size) for piece in self._parts for a, b in piece.pairs]
+        pairs = [_key(piece.where[a].index, piece.where[b].index, size) for piece in self._parts for a, b in piece.pairs]
         keys = np.unique(np.concatenate([np.arange(size) * (size + 1), *(key[key >= 0] for key in pairs)]))
         self.elimination = Elimination(keys // size, keys % size, size)
         # Elements that do not see both colors count for a place beyond the last
-        self._places = [np.where(key >= 0, np.searchsorted(keys, key), len(keys)) for key in pairs]
+        self._places = [Scatter(np.where(key >= 0, np.searchsorted(keys, key), len(keys)), len(keys)) for key in pairs]
         self._diagonal = keys // size == keys % size
         self._tangents, self._second = self._derive()
 
@@ -118,18 +118,14 @@ class Colored:
         value, *derivatives = self._local(u, x)
         first = iter(derivatives[: len(self._tangents)])
         second = iter(derivatives[len(self._tangents) :])
-        slope = np.zeros(u.size + 1)
-        for piece in self._parts:
-            for where in piece.where.values():
-                slope += np.bincount(where, _sized(next(first), where) * piece.count, u.size + 1)
-        size = len(self._diagonal)
-        entries = np.zeros(size + 1)
+        slope, entries = np.zeros(u.size), np.zeros(len(self._diagonal))
         places = iter(self._places)
         for piece in self._parts:
+            for where in piece.where.values():
+                where.add(next(first), piece.count, slope)
             for _ in piece.pairs:
-                place = next(places)
-                entries -= np.bincount(place, _sized(next(second), place) * piece.count, size + 1)
-        return Local(float(value), slope[:-1], entries[:-1])
+                next(places).add(next(second), -piece.count, entries)
+        return Local(float(value), slope, entries)
 
     @cached_property
     def _values(self) -> Callable[..., Arrays]:
@@ -138,11 +134,9 @@ class Colored:
     def values(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The value of each component."""
         total, *parts = self._values(u, x)
-        count = self.elimination.n_components
-        found = np.zeros(count)
-        for piece, value in zip(self._parts, parts, strict=True):
-            owner = self.owner(piece)
-            found += np.bincount(owner, _sized(value, owner) * piece.count, count + 1)[:-1]
+        found = np.zeros(self.elimination.n_components)
+        for piece, owner, value in zip(self._parts, self._owners, parts, strict=True):
+            owner.add(value, piece.count, found)
         found[0] += total - found.sum()
         return found
 
@@ -158,13 +152,16 @@ class Colored:
 
     def weighted(self, u: np.ndarray, x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Derivatives in x and u of the sum of all components' densities, each times its weight."""
-        padded = np.append(weights, 0.0)
-        in_x, in_u = self._weighted(u, x, *(piece.count * padded[self.owner(piece)] for piece in self._parts))
+        pairs = zip(self._parts, self._owners, strict=True)
+        in_x, in_u = self._weighted(u, x, *(owner.spread(weights, piece.count) for piece, owner in pairs))
         return in_x, in_u
 
-    def owner(self, piece: _Piece) -> np.ndarray:
-        """The component of each element of a part; one beyond the last for those without latents."""
-        return np.append(self.elimination.components, self.elimination.n_components)[piece.first]
+    @cached_property
+    def _owners(self) -> list[Scatter]:
+        """The component of each element of each part."""
+        count = self.elimination.n_components
+        components = np.append(self.elimination.components, count)
+        return [Scatter(components[piece.first], count) for piece in self._parts]
 
     @cached_property
     def _slopes(self) -> Callable[..., Arrays]:
@@ -178,9 +175,9 @@ class Colored:
 
     def slopes(self, u: np.ndarray, x: np.ndarray, bar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """∂/∂x (g − ⟨B, H⟩) and ∂/∂u (−⟨B, H⟩)."""
-        both = np.append(np.where(self._diagonal, bar, 2 * bar), 0.0)
+        both = np.where(self._diagonal, bar, 2 * bar)
         counts = [piece.count for piece in self._parts for _ in piece.pairs]
-        weights = [count * both[place] for count, place in zip(counts, self._places, strict=True)]
+        weights = [place.spread(both, count) for count, place in zip(counts, self._places, strict=True)]
         in_x, in_u = self._slopes(u, x, *weights)
         return in_x, in_u
 
@@ -196,8 +193,7 @@ class Colored:
 
     def along(self, u: np.ndarray, x: np.ndarray, v: np.ndarray) -> np.ndarray:
         """∂/∂x (∂g/∂u · v)."""
-        padded = np.append(v, 0.0)
-        weights = [piece.count * padded[where] for piece in self._parts for where in piece.where.values()]
+        weights = [where.spread(v, piece.count) for piece in self._parts for where in piece.where.values()]
         return self._along(u, x, *weights)[0]
 
 
@@ -222,18 +218,18 @@ class _Piece:
         self._colors = colors
         rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
         own = colors[pattern.indices]
-        self.where: dict[int, np.ndarray] = {}
+        self.where: dict[int, Scatter] = {}
         for color in np.unique(own):
             where = np.full(pattern.shape[0], len(colors))
             where[rows[own == color]] = pattern.indices[own == color]
-            self.where[int(color)] = where
-        self.first = np.minimum.reduce(list(self.where.values()))
+            self.where[int(color)] = Scatter(where, len(colors))
+        self.first = np.minimum.reduce([where.index for where in self.where.values()])
         seen = list(self.where)
         self.pairs = [(a, b) for k, a in enumerate(seen) for b in seen[k:] if self._together(a, b)]
 
     def _together(self, a: int, b: int) -> bool:
         size = len(self._colors)
-        return bool(np.any((self.where[a] < size) & (self.where[b] < size)))
+        return bool(np.any((self.where[a].index < size) & (self.where[b].index < size)))
 
     def seed(self, color: int) -> np.ndarray:
         """The direction in which all latents of a color move."""
@@ -246,9 +242,46 @@ def _key(first: np.ndarray, second: np.ndarray, size: int) -> np.ndarray:
     return np.where(high < size, high.astype(np.int64) * size + low, -1)
 
 
-def _sized(value: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Raveled; a derivative that is the same for all elements may come as one number."""
-    return value.ravel() if value.size == like.size else np.broadcast_to(value.ravel(), like.shape)
+class Scatter:
+    """Sums by place, and the way back.
+
+    Parameters
+    ----------
+    index : ndarray of int
+        The place of each element; `size` for those that count for none.
+    size : int
+        Number of places.
+    """
+
+    def __init__(self, index: np.ndarray, size: int) -> None:
+        self.index, self.size = index, size
+        self._is_identity = index.size == size and bool(np.all(index == np.arange(size)))
+        self._all = bool(np.all(index < size))
+        steps = np.diff(index)
+        # Rows in the order of their groups, none missing: sums of runs
+        self._runs: np.ndarray | None = None
+        if not self._is_identity and self._all and index.size and index[0] == 0 and index[-1] == size - 1:
+            if np.all((steps == 0) | (steps == 1)):
+                self._runs = np.concatenate([[0], np.flatnonzero(steps) + 1])
+
+    def add(self, value: np.ndarray, factor: float, out: np.ndarray) -> None:
+        """Add factor × the sums of `value` to `out`; one number stands for the same one at all elements."""
+        value = value.ravel()
+        if value.size != self.index.size:
+            value = np.broadcast_to(value, self.index.shape)
+        if not self._is_identity:
+            if self._runs is not None:
+                value = np.add.reduceat(value, self._runs)
+            else:
+                value = np.bincount(self.index, value, self.size + 1)[:-1]
+        out += value if factor == 1 else factor * value
+
+    def spread(self, value: np.ndarray, factor: float) -> np.ndarray:
+        """Factor × the value of its place for each element; zero for those without."""
+        value = value if factor == 1 else factor * value
+        if self._is_identity:
+            return value
+        return (value if self._all else np.append(value, 0.0)).take(self.index)
 
 
 def _without_bounds(graph: Variable) -> Variable:
