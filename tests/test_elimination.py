@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from mle_pp.marginal import elimination
+from mle_pp.marginal import dense as limits
 from mle_pp.marginal.elimination import Elimination
 
 Pattern = tuple[np.ndarray, np.ndarray, int]
@@ -242,7 +242,7 @@ def test_factors_do_not_share_memory() -> None:
 
 @pytest.mark.parametrize("name", ["diagonal", "blocks of 3", "dense", "random", "arrow of blocks"])
 def test_memory_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elimination, "MEMORY_LIMIT", 1000)
+    monkeypatch.setattr(limits, "MEMORY_LIMIT", 1000)
     with pytest.raises(MemoryError, match="GiB"):
         Elimination(*pattern(*STRUCTURES[name]))
 
@@ -250,7 +250,7 @@ def test_memory_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_dense_tail_where_pairs_need_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, cols, size = pattern(crossed(2000, 300, 16_000), 2300)
     assert not Elimination(rows, cols, size).parts[0].levels[0].dense
-    monkeypatch.setattr(elimination, "MEMORY_LIMIT", 3_000_000)
+    monkeypatch.setattr(limits, "MEMORY_LIMIT", 3_000_000)
     assert Elimination(rows, cols, size).parts[0].levels[0].dense
     agree(rows, cols, size)
 
