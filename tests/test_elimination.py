@@ -105,6 +105,7 @@ STRUCTURES = {
     "crossed, many": (crossed(300, 60, 9000), 360),
     "nested": (nested(500, 40, 4), 544),
     "star": (np.stack([np.zeros(299, dtype=int), np.arange(1, 300)], axis=1), 300),
+    "stars": (np.concatenate([np.stack([np.full(12, k), 80 + 12 * k + np.arange(12)], 1) for k in range(80)]), 1040),
     "arrow": (arrow(NONE, 200, 3), 203),
     "arrow of blocks": (arrow(blocks(2, 100), 200, 2), 202),
     "arrow of a chain": (arrow(chain(300), 300, 4), 304),
@@ -248,9 +249,9 @@ def test_memory_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_dense_tail_where_pairs_need_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, cols, size = pattern(crossed(2000, 300, 16_000), 2300)
+    rows, cols, size = pattern(crossed(500, 100, 3000), 600)
     assert not Elimination(rows, cols, size).parts[0].levels[0].dense
-    monkeypatch.setattr(limits, "MEMORY_LIMIT", 3_000_000)
+    monkeypatch.setattr(limits, "MEMORY_LIMIT", 480_000)
     assert Elimination(rows, cols, size).parts[0].levels[0].dense
     agree(rows, cols, size)
 

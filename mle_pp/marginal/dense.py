@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 
 # Bytes that one pattern and one factorization of it may need
 MEMORY_LIMIT = 2 * 2**30
 # Doubles of an array that should stay in the cache
 CACHE = 2**17
+# OpenBLAS starts threads for the inverse even of a tiny matrix, which on a busy machine takes milliseconds
+UNTHREADED = 100
 
 
 @dataclass
@@ -65,4 +67,6 @@ def cholesky(matrix: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def dense_inverse(factor: np.ndarray) -> np.ndarray:
     """The lower triangle of the inverse of what has this upper factor."""
+    if len(factor) <= UNTHREADED:
+        return dpotrs(factor, np.eye(len(factor)), lower=0)[0].T
     return dpotri(factor, lower=0)[0].T

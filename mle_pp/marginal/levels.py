@@ -264,7 +264,7 @@ def _fill(
 def _distinct(keys: np.ndarray) -> np.ndarray:
     """The distinct keys in order; np.unique hashes, which is much slower for millions."""
     keys = np.sort(keys)
-    return keys[np.append(True, keys[1:] != keys[:-1])]
+    return keys[np.concatenate([keys[:1] == keys[:1], keys[1:] != keys[:-1]])]
 
 
 def _targets(slots: np.ndarray) -> tuple[slice | np.ndarray, np.ndarray]:
