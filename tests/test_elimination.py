@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from mle_pp.marginal import blocks as small
 from mle_pp.marginal import dense as limits
+from mle_pp.marginal import levels
 from mle_pp.marginal.elimination import Elimination
 
 Pattern = tuple[np.ndarray, np.ndarray, int]
@@ -105,7 +107,7 @@ STRUCTURES = {
     "crossed, many": (crossed(300, 60, 9000), 360),
     "nested": (nested(500, 40, 4), 544),
     "star": (np.stack([np.zeros(299, dtype=int), np.arange(1, 300)], axis=1), 300),
-    "stars": (np.concatenate([np.stack([np.full(12, k), 80 + 12 * k + np.arange(12)], 1) for k in range(80)]), 1040),
+    "stars": (np.concatenate([np.stack([np.full(8, k), 70 + 8 * k + np.arange(8)], 1) for k in range(70)]), 630),
     "arrow": (arrow(NONE, 200, 3), 203),
     "arrow of blocks": (arrow(blocks(2, 100), 200, 2), 202),
     "arrow of a chain": (arrow(chain(300), 300, 4), 304),
@@ -250,10 +252,18 @@ def test_memory_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_dense_tail_where_pairs_need_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, cols, size = pattern(crossed(500, 100, 3000), 600)
-    assert not Elimination(rows, cols, size).parts[0].levels[0].dense
+    assert not Elimination(rows, cols, size).parts[-1].levels[0].dense
     monkeypatch.setattr(limits, "MEMORY_LIMIT", 480_000)
-    assert Elimination(rows, cols, size).parts[0].levels[0].dense
+    assert Elimination(rows, cols, size).parts[-1].levels[0].dense
     agree(rows, cols, size)
+
+
+def test_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small, "CACHE", 0)
+    monkeypatch.setattr(levels, "CACHE", 0)
+    agree(*pattern(blocks(2, 300), 600))
+    solver = agree(*pattern(crossed(300, 60, 9000), 360))
+    assert solver.parts[-1].levels[-1].dense
 
 
 def test_missing_diagonal() -> None:

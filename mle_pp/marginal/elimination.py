@@ -94,7 +94,7 @@ class Elimination:
                 if failed.size:
                     continue
                 found = Factorization(self, states, positive, padded)
-            failed = found.failed
+            failed = found._failed
             if not failed.size:
                 return found
 
@@ -112,7 +112,7 @@ class Factorization:
 
     def __init__(self, pattern: Elimination, states: list[State], positive: np.ndarray, values: np.ndarray) -> None:
         self.positive, self._pattern, self._states = positive, pattern, states
-        self.failed = np.empty(0, dtype=np.intp)
+        self._failed = np.empty(0, dtype=np.intp)
         self.logdet = np.zeros(pattern.n_components)
         for part, state in zip(pattern.parts, states, strict=True):
             nodes, terms = part.logs(state)
@@ -123,7 +123,7 @@ class Factorization:
             self._reduced = self._inner_solve(self._across)
             labels = pattern.components[border.nodes]
             self._corner, bad = cholesky(corner - self._across.T @ self._reduced, labels)
-            self.failed = border.nodes[bad]
+            self._failed = border.nodes[bad]
             if not bad.size:
                 np.add.at(self.logdet, labels, 2 * np.log(np.diag(self._corner)))
 
