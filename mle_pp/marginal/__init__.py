@@ -1,0 +1,1 @@
+"""Hierarchical models: latent variables integrated out by Laplace's approximation."""
