@@ -13,7 +13,7 @@ from scipy import sparse
 
 from mle_pp import backends
 from mle_pp.errors import ModelError
-from mle_pp.marginal import sparsity
+from mle_pp.marginal import tables
 from mle_pp.marginal.sparsity import Part, coloring, dependence, separate
 from mle_pp.objective import evaluable
 
@@ -122,6 +122,10 @@ OPERATIONS = {
     "vector_batch": (lambda: pt.vecdot(M, COVARIATE.reshape(4, 3)), True),
     "sparse_dot": (lambda: ps.structured_dot(sparse.csr_matrix(INCIDENCE), U[:4, None]), True),
     "sparse_dot_columns": (lambda: ps.dot(sparse.csc_matrix(INCIDENCE), M), True),
+    "sparse_dot_vector": (lambda: ps.dot(sparse.csr_matrix(INCIDENCE), U[:4]), True),
+    "dense_dot_sparse": (lambda: ps.dot(M, sparse.csr_matrix(INCIDENCE)), True),
+    "fill_diagonal": (lambda: pt.fill_diagonal(SQUARE, X[0]), True),
+    "times_shared_zeros": (lambda: pytensor.shared(np.arange(12.0) % 2) * U, True),
     "solve": (lambda: pt.linalg.solve_triangular(LOWER, M.T, lower=True, b_ndim=2), False),
     "solve_batch": (lambda: pt.linalg.solve_triangular(LOWER, M, lower=True, b_ndim=1), False),
     "solve_matrix": (lambda: pt.linalg.solve(SQUARE + 9 * pt.eye(3), X, b_ndim=1), True),
@@ -157,7 +161,7 @@ def test_many_outputs():
 
 
 def test_too_dense(monkeypatch):
-    monkeypatch.setattr(sparsity, "_LIMIT", 100)
+    monkeypatch.setattr(tables, "_LIMIT", 100)
     assert patterns([U * 2], start(60))[0].nnz == 60
     with pytest.raises(ModelError, match="couples too many"):
         patterns([U - U.mean()], start(60))
