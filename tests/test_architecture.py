@@ -63,6 +63,7 @@ SIBLINGS = {
     "diagnose": {"information", "report"},
     "find": {"estimate"},
     "hypothesis": {"intervals", "criteria"},
+    "predict": {"intervals"},
     "compare": {"datatree", "table"},
     "plots": {"datatree", "compare"},
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,7 @@ import xarray as xr
 from scipy.special import ndtri
 
 from mle_pp.conventions import one_of, probability, select
-from mle_pp.errors import ProfileWarning
-from mle_pp.intervals.profiles import SideStatus, improvement, profile_labels
+from mle_pp.intervals.profiles import profile_labels, warn_of_sides
 from mle_pp.intervals.wald import wald_quantiles
 
 if TYPE_CHECKING:
@@ -97,7 +95,7 @@ def interval(
     prob = probability(ci_prob)
     values = est.params.merge(est.derived)
     if kind == "bootstrap":
-        return _percentiles(est, bootstrap, var_names, prob)
+        return resampled(est, bootstrap).interval(var_names, ci_prob=prob)
     if bootstrap is not None:
         raise ValueError(f'bootstrap= is for kind="bootstrap", not kind={kind!r}.')
     if kind == "profile":
@@ -107,15 +105,14 @@ def interval(
     return found[select(found, var_names)]
 
 
-def _percentiles(
-    est: Estimate, given: Bootstrap | Mapping[str, Any] | None, var_names: str | Sequence[str] | None, prob: float
-) -> xr.Dataset:
+def resampled(est: Estimate, given: Bootstrap | Mapping[str, Any] | None) -> Bootstrap:
+    """The bootstrap that was given, or one made with these arguments."""
     from mle_pp.resample import Bootstrap, bootstrap
 
     made = given if isinstance(given, Bootstrap) else bootstrap(est, **dict(given or {}))
     if made.estimate is not est:
         raise ValueError("bootstrap= is of another estimate.")
-    return made.interval(var_names, ci_prob=prob)
+    return made
 
 
 def wald_intervals(est: Estimate, ci_prob: float, kind: str = "hessian", groups: Any = None) -> xr.Dataset:
@@ -136,13 +133,7 @@ def _profile_intervals(est: Estimate, names: Sequence[str], ci_prob: float) -> x
     layouts = (est._layout, est._derived_layout)
     labels = [label for layout in layouts for entry in layout if entry.name in names for label in entry.labels]
     found = profile_labels(est, labels, ci_prob, points=0)
-    told = [improvement(est, found)] if found.is_improved else []
-    for label, one in found.items():
-        statuses = {"lower": one.lower_status, "upper": one.upper_status}
-        special = ", ".join(f"{side} {status}" for side, status in statuses.items() if status != SideStatus.FOUND)
-        told += [f"{label}: {special}{f' ({one.note})' if one.note else ''}."] if special else []
-    if told:
-        warnings.warn("Profile intervals. " + " ".join(told), ProfileWarning, stacklevel=3)
+    warn_of_sides(est, found, stacklevel=4)
     rows = [
         [
             np.array([getattr(found[label], side) if label in found else np.nan for label in layout.labels])

@@ -211,22 +211,38 @@ def expanded(est: Estimate, var_names: str | Sequence[str] | None) -> list[str]:
 
 
 def profile_labels(est: Estimate, labels: Sequence[str], prob: float, points: int) -> Profiles:
+    """Profiles of labelled scalars and expressions."""
+    check_allowed(est, "profile")
+    return profile_targets(est, {label: target(est, label) for label in labels}, prob, points)
+
+
+def profile_targets(est: Estimate, targets: Mapping[str, Target], prob: float, points: int) -> Profiles:
     """Profiles from the estimate, or from a better one that is found on the way."""
     check_allowed(est, "profile")
     current = est
     for _ in range(_BETTER_OPTIMA):
-        targets = [target(current, label) for label in labels]
         try:
             with np.errstate(all="ignore"):
-                found = _all(current, targets, prob, points)
+                found = _all(current, list(targets.values()), prob, points)
         except _BetterEstimateError as error:
             current = error.estimate
             continue
-        return Profiles(current, current is not est, prob, dict(zip(labels, found, strict=True)))
+        return Profiles(current, current is not est, prob, dict(zip(targets, found, strict=True)))
     raise ValueError(
         f"The likelihood has many local maxima: {_BETTER_OPTIMA} times profiles led to a better one. Estimate again "
         f"with more starting points (starts=50)."
     )
+
+
+def warn_of_sides(est: Estimate, found: Profiles, stacklevel: int) -> None:
+    """Tell which sides are no crossings of the cutoff, and of a better optimum."""
+    told = [improvement(est, found)] if found.is_improved else []
+    for label, one in found.items():
+        statuses = {"lower": one.lower_status, "upper": one.upper_status}
+        special = ", ".join(f"{side} {status}" for side, status in statuses.items() if status != SideStatus.FOUND)
+        told += [f"{label}: {special}{f' ({one.note})' if one.note else ''}."] if special else []
+    if told:
+        warnings.warn("Profile intervals. " + " ".join(told), ProfileWarning, stacklevel=stacklevel)
 
 
 def check_allowed(est: Estimate, what: str) -> None:

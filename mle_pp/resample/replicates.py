@@ -115,15 +115,7 @@ class Bootstrap:
         prob = probability(ci_prob)
         est = self.estimate
         names = select(est.params.merge(est.derived), var_names)
-        values = self._values()
-        usable = ~np.isnan(self.status["loglik"].to_numpy()) & ~self._failed
-        if self.n_failed:
-            warnings.warn(
-                f"{self.n_failed} of {len(self.status)} refits found no maximum and are left out of the interval; "
-                f"see .status.",
-                VerdictWarning,
-                stacklevel=2,
-            )
+        values, usable = self._values(), self._usable(prob)
         speed = None
         if kind == "bca":
             speed = acceleration(jackknife(est, groups=self._groups, executor=self._executor, progressbar=False))
@@ -153,6 +145,35 @@ class Bootstrap:
         kept = self.draws.isel(draw=np.flatnonzero(~self._failed))
         kept = kept.assign_coords(draw=np.arange(kept.sizes["draw"]))
         return xr.DataTree.from_dict({group: kept.assign_attrs(attrs)})
+
+    def vectors(self, ci_prob: float) -> tuple[np.ndarray, list[str]]:
+        """The refits as unconstrained vectors, those without a maximum left out, and what is to be known about them."""
+        usable = self._usable(ci_prob)
+        if usable.sum() < 2:
+            raise ModelError(f"Of {len(usable)} refits {usable.sum()} found a maximum: there is no interval.")
+        special = int((self.status["status"][usable] != Status.CONVERGED).sum())
+        note = f"{special} refits are no regular maxima (.status of the bootstrap): taken where their search ended."
+        return self._x[usable], [note] if special else []
+
+    def _usable(self, ci_prob: float) -> np.ndarray:
+        """Which refits an interval is made of; what it lacks is told."""
+        usable = ~np.isnan(self.status["loglik"].to_numpy()) & ~self._failed
+        if self.n_failed:
+            warnings.warn(
+                f"{self.n_failed} of {len(self.status)} refits found no maximum and are left out of the interval; "
+                f"see .status.",
+                VerdictWarning,
+                stacklevel=3,
+            )
+        needed = int(np.ceil(2 / (1 - ci_prob) - 1e-6)) - 1
+        if usable.sum() < needed:
+            warnings.warn(
+                f"{usable.sum()} refits are too few for a {100 * ci_prob:g} % interval, whose ends are then the lowest "
+                f"and the highest of them: take n={needed} at least.",
+                VerdictWarning,
+                stacklevel=3,
+            )
+        return usable
 
     @property
     def _failed(self) -> np.ndarray:
