@@ -56,7 +56,7 @@ SIBLINGS = {
     "checks": {"objective"},
     "predictive": {"objective"},
     "newdata": {"objective"},
-    "simulated": {"objective"},
+    "simulated": {"objective", "predictive"},
     "covariances": {"information"},
     "report": {"information"},
     "hints": {"report"},

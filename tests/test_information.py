@@ -267,7 +267,13 @@ def test_simulated_expected_information():
             observed=y,
         )  # fmt: skip
     est = mle.find_MLE(model)
+    generators = pm.pytensorf.find_rng_nodes(model.basic_RVs)
+    states = [str(generator.get_value().bit_generator.state) for generator in generators]
     cov = est.cov("expected")
+    assert states == [str(generator.get_value().bit_generator.state) for generator in generators]
+    # Every row twice, in the same simulated data
+    twice = mle.find_MLE(model, weights=np.full(200, 2.0)).cov("expected")
+    np.testing.assert_allclose(2 * twice, cov, rtol=1e-6)
     assert 50 <= cov.attrs["n_simulations"] <= 2000
     assert 0 < cov.attrs["mc_error"] < ACCURACY
     k, lam = float(est.params["k"]), float(est.params["lam"])
