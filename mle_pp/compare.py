@@ -259,8 +259,8 @@ def _check_data(est: Estimate, idata: Any) -> str:
     weights = est._objective.weights
     if weights is not None and np.any(weights != 1):
         raise ModelError(
-            "The estimate has case weights, and the posterior counts every row once. Repeat the rows in the data of the "
-            "model, or fit it without weights=."
+            "The estimate has case weights, and the posterior counts every row once. Repeat the rows in the model's "
+            "data, or fit it without weights=."
         )
     groups = [_group(idata, name) for name in ("observed_data", "constant_data")]
     stored = {str(name): array for group in groups if group is not None for name, array in group.data_vars.items()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
+from numbers import Real
 from typing import Any
 
 import xarray as xr
@@ -39,6 +41,14 @@ def probability(ci_prob: float | None) -> float:
     if not 0 < found < 1:
         raise ValueError(f"ci_prob={ci_prob!r} is not a probability between 0 and 1.")
     return found
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, which may be a float such as 1e3."""
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
+    if not (number.is_integer() and number >= least):
+        raise ValueError(f"{name}={value!r} is not a whole number ≥ {least}.")
+    return int(number)
 
 
 def bounds(kind: str, ci_prob: float) -> tuple[str, str]:

@@ -190,7 +190,7 @@ class ModelObjective:
         ModelError
             A term has no rows; or the weights are negative, not finite, all zero or not as many as the rows.
         """
-        self.axes.require("Weighting rows")
+        self.axes.require("weights=")
         found = check_weights(weights)
         if found.shape != (self.axes.size,):
             raise ModelError(f"weights have shape {found.shape}, but the data have {self.axes.size} rows.")

@@ -17,7 +17,7 @@ from scipy.special import expit, logit, ndtri
 
 from mle_pp import backends
 from mle_pp.conventions import bounds as columns
-from mle_pp.conventions import one_of, probability, select
+from mle_pp.conventions import one_of, probability, select, whole
 from mle_pp.derivatives import Jacobian, Smooth
 from mle_pp.errors import ModelError
 from mle_pp.information import determined, pinned_at_limit, without_limit
@@ -198,7 +198,7 @@ def predict(
         raise ValueError(f'bootstrap= is for kind="bootstrap", not kind={kind!r}.')
     if kind != "wald" and (cov != "hessian" or groups is not None):
         raise ValueError(f'cov= and groups= are for kind="wald", not kind={kind!r}.')
-    prob = probability(ci_prob)
+    n, prob = whole("n", n), probability(ci_prob)
     data = replaced_data(est._objective, newdata, coords)
     graphs, notes = _chosen(est, var_names, interval)
     refuse_stale(est._objective, data, [est.model[name] for name in graphs])
@@ -296,8 +296,7 @@ def simulate(
     >>> dict(draws.sizes)
     {'chain': 1, 'draw': 100, 'y_dim_0': 4}
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise ValueError(f"n={n!r} is not a positive number of data sets.")
+    n = whole("n", n)
     data = replaced_data(est._objective, newdata, coords)
     refuse_stale(est._objective, data, est.model.observed_RVs)
     rng = np.random.default_rng(random_seed)

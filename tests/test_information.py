@@ -157,7 +157,7 @@ BAD = {
     "short": ({"kind": "cluster", "groups": GROUPS[1:]}, rf"groups has shape \({N - 1},\), but {N} rows belong to y"),
     "NaN": ({"kind": "cluster", "groups": np.where(np.arange(N) == 3, np.nan, GROUPS)}, "missing label in row 3"),
     "None": ({"kind": "CR0", "groups": [None, *GROUPS[1:]]}, "missing label in row 0"),
-    "one": ({"kind": "cluster", "groups": np.zeros(N)}, "one group only"),
+    "one": ({"kind": "cluster", "groups": np.zeros(N)}, r"one group only \(0.0\)"),
     "none": ({"kind": "cluster"}, "kind='cluster' needs groups="),
     "other": ({"kind": "sandwich", "groups": GROUPS}, "groups= belongs to kind='cluster'.*not to kind='sandwich'"),
     "kind": ({"kind": "robust"}, "kind='robust' is not one of 'hessian', 'expected', 'opg', 'sandwich', 'cluster'"),

@@ -382,7 +382,7 @@ def test_bad_arguments(fits):
         mle.predict(est, ci_prob=95)
     with pytest.raises(ValueError, match="interval='tolerance'"):
         mle.predict(est, interval="tolerance")
-    with pytest.raises(ValueError, match="n=0 is not a positive number"):
+    with pytest.raises(ValueError, match="n=0 is not a whole number ≥ 1"):
         mle.simulate(est, 0)
     with pytest.raises(mle.ModelError, match=r'has no pm.Data, .* Declare .* pm.Data\("x", x, dims="row"\)'):
         mle.predict(mle.find_MLE(regression("poisson", data=False)), newdata=NEW)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections import Counter
@@ -15,13 +14,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mle_pp.conventions import one_of, probability, select
+from mle_pp.conventions import one_of, probability, select, whole
 from mle_pp.errors import ModelError, VerdictWarning
 from mle_pp.estimate import Estimate
 from mle_pp.parameters import Parameters
 from mle_pp.predictive import simulator
 from mle_pp.resample import schemes
-from mle_pp.resample.execute import Journal, run_blocks
+from mle_pp.resample.execute import Journal, digest, header_of, run_blocks
 from mle_pp.resample.limits import INTERVALS, acceleration, bootstrap_limits
 from mle_pp.resample.refit import Refit, Refitter, by_data, by_weights
 from mle_pp.verdict import Status
@@ -118,7 +117,10 @@ class Bootstrap:
         values, usable = self._values(), self._usable(prob)
         speed = None
         if kind == "bca":
-            speed = acceleration(jackknife(est, groups=self._groups, executor=self._executor, progressbar=False))
+            with warnings.catch_warnings():
+                # What it would say the bootstrap has said
+                warnings.simplefilter("ignore", VerdictWarning)
+                speed = acceleration(jackknife(est, groups=self._groups, executor=self._executor, progressbar=False))
         limits = bootstrap_limits(est, values[usable], self._x[usable], kind, prob, speed)
         found = _as_dataset(est, limits, {"ci_bound": ["lower", "upper"]})
         return found.transpose(..., "ci_bound")[names]
@@ -319,20 +321,20 @@ def bootstrap(
     0.9
     """
     one_of("kind", kind, KINDS)
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise ValueError(f"n={n!r} is not a number of refits: give a whole number ≥ 1.")
+    n = whole("n", n)
     if groups is not None and kind not in ("clusters", "bayesian"):
         raise ValueError(f'groups are for kind="clusters" or "bayesian", not kind={kind!r}.')
     _refuse(est)
     seed = schemes.entropy(random_seed)
     refitter, draw = _scheme(est, kind, groups)
-    header = header_of(est, refitter, {"kind": kind, "n": int(n), "seed": seed, "groups": _digest(groups)})
+    _warn_at_limit(est)
+    header = header_of(est, refitter, {"kind": kind, "n": n, "seed": seed, "groups": digest(groups)})
     label = f"Bootstrap ({kind})"
 
     def inputs(replicates: range, x: np.ndarray) -> list[np.ndarray]:
         return stacked([draw(schemes.generator(seed, k), x) for k in replicates])
 
-    refits = _refits(refitter, int(n), inputs, executor, path, header, label, progressbar)
+    refits = _refits(refitter, n, inputs, executor, path, header, label, progressbar)
     if est.verdict.ok:
         _tell(refits)
     return Bootstrap(est, kind, *_tables(est, refits), seed, np.array([r.x for r in refits]), groups, executor)
@@ -382,14 +384,16 @@ def jackknife(
     1.0801
     """
     _refuse(est)
-    refitter = by_weights(est)
     rows = est._objective.axes
+    rows.require("The jackknife")
     base = _base(est)
     index = None if groups is None else schemes.cluster_index(rows, groups)
     units, strata, times = schemes.left_out(rows, base, index)
     if not units:
         raise ModelError("The jackknife leaves out one row at a time, and there is only one.")
-    header = header_of(est, refitter, {"kind": "jackknife", "n": len(units), "groups": _digest(groups)})
+    _warn_at_limit(est)
+    refitter = by_weights(est)
+    header = header_of(est, refitter, {"kind": "jackknife", "n": len(units), "groups": digest(groups)})
 
     def inputs(replicates: range, x: np.ndarray) -> list[np.ndarray]:
         return stacked([[base - units[k]] for k in replicates])
@@ -400,14 +404,16 @@ def jackknife(
     center = np.concatenate([est._layout.vector(est.params), est._derived_layout.vector(est.derived)])
     bias, variance = np.zeros_like(center), np.zeros_like(center)
     influence = np.zeros_like(values)
-    for stratum in np.unique(strata):
-        own = strata == stratum
-        count = times[own].sum()
-        mean = times[own] @ values[own] / count
-        bias += (count - 1) * (mean - center)
-        variance += (count - 1) / count * (times[own] @ (values[own] - mean) ** 2)
-        influence[own] = (count - 1) / count * (mean - values[own])
-    moments = np.stack([times @ influence**2, times @ influence**3])
+    # Of what is infinite in some refit there is neither bias nor variance: NaN
+    with np.errstate(invalid="ignore"):
+        for stratum in np.unique(strata):
+            own = strata == stratum
+            count = times[own].sum()
+            mean = times[own] @ values[own] / count
+            bias += (count - 1) * (mean - center)
+            variance += (count - 1) / count * (times[own] @ (values[own] - mean) ** 2)
+            influence[own] = (count - 1) / count * (mean - values[own])
+        moments = np.stack([times @ influence**2, times @ influence**3])
     return Jackknife(est, draws, status, _named(est, bias), _named(est, np.sqrt(variance)), moments)
 
 
@@ -467,9 +473,13 @@ def _refuse(est: Estimate) -> None:
             "IRREGULAR: the bootstrap is not consistent where the likelihood is not smooth at its maximum (Bickel and "
             "Freedman 1981), so none is made."
         )
+
+
+def _warn_at_limit(est: Estimate) -> None:
+    """Estimates some of whose scalars have a distribution that no resampling finds."""
     if not est.verdict.ok:
         warnings.warn(
-            f"{status}: the bootstrap does not find the distribution of scalars that are at a limit or not "
+            f"{est.verdict.status}: the bootstrap does not find the distribution of scalars that are at a limit or not "
             f"identified, nor that of scalars that depend on them (Andrews 2000).",
             VerdictWarning,
             stacklevel=3,
@@ -529,31 +539,6 @@ class _Fit:
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[list[Any]]:
         return [refit.record() for refit in self._refitter.fit(inputs)]
-
-
-def header_of(est: Estimate, refitter: Refitter, run: Mapping[str, Any]) -> dict[str, Any]:
-    """What the results of a run depend on."""
-    return {
-        "mle_pp": "resampling 1",
-        **run,
-        "parameters": est._layout.labels,
-        "data": {name: _digest(values) for name, values in est._objective.data.items()},
-        "weights": _digest(est._objective.weights),
-        "block": refitter.together,
-        "estimate": refitter.start.tolist(),
-        "information": refitter.reference.tolist(),
-    }
-
-
-def _digest(values: Any) -> str | None:
-    """A fingerprint of an array."""
-    if values is None:
-        return None
-    if isinstance(values, Mapping):
-        return "; ".join(f"{name}: {_digest(one)}" for name, one in values.items())
-    array = np.asarray(values)
-    array = array.astype(str) if array.dtype == object else np.ascontiguousarray(array)
-    return f"{array.dtype.kind}{array.shape} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
 
 
 # -- tables -------------------------------------------------------------------------------------------------------
