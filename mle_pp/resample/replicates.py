@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mle_pp.conventions import one_of, probability, select, whole
+from mle_pp.conventions import choose, one_of, probability, whole
 from mle_pp.errors import ModelError, VerdictWarning
 from mle_pp.estimate import Estimate
 from mle_pp.parameters import Parameters
@@ -79,7 +79,7 @@ class Bootstrap:
         Parameters
         ----------
         var_names : str or list of str, optional
-            Default: all parameters and `Deterministic`s.
+            Names of variables, or labels of single elements. Default: all parameters and `Deterministic`s.
         kind : {"percentile", "basic", "bca"}
             Quantiles of the draws; of the draws reflected at the estimate, on the scale of the Wald interval's link;
             or corrected for bias and acceleration (Efron 1987), which needs a likelihood with rows, and a refit
@@ -113,7 +113,8 @@ class Bootstrap:
         one_of("kind", kind, INTERVALS)
         prob = probability(ci_prob)
         est = self.estimate
-        names = select(est.params.merge(est.derived), var_names)
+        entries = (*est._layout, *est._derived_layout)
+        choose(est.params.merge(est.derived), entries, var_names)
         values, usable = self._values(), self._usable(prob)
         speed = None
         if kind == "bca":
@@ -123,7 +124,7 @@ class Bootstrap:
                 speed = acceleration(jackknife(est, groups=self._groups, executor=self._executor, progressbar=False))
         limits = bootstrap_limits(est, values[usable], self._x[usable], kind, prob, speed)
         found = _as_dataset(est, limits, {"ci_bound": ["lower", "upper"]})
-        return found.transpose(..., "ci_bound")[names]
+        return choose(found.transpose(..., "ci_bound"), entries, var_names)
 
     def to_datatree(self, group: str = "posterior") -> xr.DataTree:
         """The draws as ArviZ takes them: ``az.summary(boot.to_datatree())``.
