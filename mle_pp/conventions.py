@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from arviz_base import rcParams
 from arviz_base.utils import _var_names
+from arviz_stats.summary import SummaryDataFrame
 
 if TYPE_CHECKING:
     from mle_pp.layout import Entry
@@ -82,6 +84,11 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     if not (number.is_integer() and number >= least):
         raise ValueError(f"{name}={value!r} is not a whole number ≥ {least}.")
     return int(number)
+
+
+def formatted(frame: pd.DataFrame, texts: Mapping[str, Mapping[Any, str]]) -> pd.DataFrame:
+    """The same numbers, shown as these texts by column and row: ArviZ's table."""
+    return SummaryDataFrame(frame, fmt_map=texts)
 
 
 def bounds(kind: str, ci_prob: float) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import xarray as xr
 from arviz_base import dataset_to_dataframe
 from arviz_stats.summary import SummaryDataFrame
 
-from mle_pp.conventions import bounds, choose, one_of, probability
+from mle_pp.conventions import bounds, choose, formatted, one_of, probability
 from mle_pp.intervals import wald_intervals
 from mle_pp.verdict import Status
 
@@ -94,7 +94,7 @@ def rounded(frame: pd.DataFrame, round_to: int | str | None, errors: Mapping[str
         texts[column] = {
             label: number(value, e) for label, value, e in zip(frame.index, frame[column], error, strict=True)
         }
-    return SummaryDataFrame(frame, fmt_map=texts)
+    return formatted(frame, texts)
 
 
 def _decimals(round_to: int | str | None) -> int:

@@ -79,6 +79,7 @@ def test_rows_are_refits_of_repeated_rows(sample):
         assert boot.status["loglik"][k] == pytest.approx(norm.logpdf(y, y.mean(), y.std()).sum(), rel=1e-10)
     assert (boot.status["status"] == "CONVERGED").all()
     assert (boot.status["decrement"] < 1e-12).all()
+    assert boot._repr_html_().startswith("<div>Bootstrap(rows, 60 refits: 60 CONVERGED)<div>")
 
 
 def test_refits_agree_with_find_mle_on_the_repeated_rows():

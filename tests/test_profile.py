@@ -520,6 +520,8 @@ def test_table_and_text(ec50_fit):
     assert list(table.index) == ["xhalf", "exp(-xhalf)"]
     assert table.loc["xhalf", "lower"] == found["xhalf"].lower
     assert "89 %" in repr(found)
+    assert "89 %</p><table" in found._repr_html_()
+    assert "exp(-xhalf)" in found._repr_html_()
     assert found["xhalf"].psi.size == 0
 
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,9 +117,16 @@ class Profiles(Mapping[str, Profile]):
         rows = [{c: getattr(p, c) for c in columns} for p in self.values()]
         return pd.DataFrame(rows, index=pd.Index(list(self), name="label"), columns=columns)
 
+    @property
+    def _heading(self) -> str:
+        improved = ". They belong to a better optimum, found on the way: see .estimate." if self.is_improved else ""
+        return f"Profile-likelihood intervals, {100 * self.ci_prob:g} %{improved}"
+
     def __repr__(self) -> str:
-        improved = "\nThey belong to a better optimum, found on the way: see .estimate." if self.is_improved else ""
-        return f"Profile-likelihood intervals, {100 * self.ci_prob:g} %{improved}\n{self.to_dataframe().to_string()}"
+        return f"{self._heading}\n{self.to_dataframe().to_string()}"
+
+    def _repr_html_(self) -> str:
+        return f"<div><p>{escape(self._heading)}</p>{self.to_dataframe().to_html(border=0)}</div>"
 
 
 def profile(

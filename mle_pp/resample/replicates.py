@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,9 @@ class Bootstrap:
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in self.status["status"].value_counts().items())
         return f"Bootstrap({self.kind}, {len(self.status)} refits: {counts})"
+
+    def _repr_html_(self) -> str:
+        return f"<div>{escape(repr(self))}{self.draws._repr_html_()}</div>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
