@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -116,6 +116,29 @@ class Profiles(Mapping[str, Profile]):
         columns = ["estimate", "lower", "upper", "lower_status", "upper_status", "note"]
         rows = [{c: getattr(p, c) for c in columns} for p in self.values()]
         return pd.DataFrame(rows, index=pd.Index(list(self), name="label"), columns=columns)
+
+    def to_datatree(self) -> xr.DataTree:
+        """The profiles as the flat group ``mle_profile``, which can sit beside a posterior and be written to netCDF.
+
+        Returns
+        -------
+        xarray.DataTree
+            With the columns of `to_dataframe` along ``label``; the curves ``psi``, ``loglik`` and ``root`` along
+            ``label`` and ``point``, and the parameters along them, ``path``, with ``parameter`` last. Shorter curves
+            end in NaN.
+        """
+        layout = self.estimate._layout
+        each = []
+        for p in self.values():
+            path = [layout.vector(p.path.isel(point=k)) for k in range(p.psi.size)]
+            variables: dict[str, Any] = {name: getattr(p, name) for name in ("estimate", "lower", "upper")}
+            variables |= {name: str(getattr(p, name)) for name in ("lower_status", "upper_status", "note")}
+            variables |= {name: ("point", getattr(p, name)) for name in ("psi", "loglik", "root")}
+            variables["path"] = (("point", "parameter"), np.reshape(path, (p.psi.size, layout.size)))
+            each.append(xr.Dataset(variables, {"point": np.arange(p.psi.size), "parameter": layout.labels}))
+        dataset = xr.concat(each, xr.DataArray(list(self), dims="label", name="label"), join="outer")
+        attrs = {"inference_library": "mle_pp", "ci_prob": self.ci_prob, "is_improved": int(self.is_improved)}
+        return xr.DataTree.from_dict({"mle_profile": dataset.assign_attrs(attrs)})
 
     @property
     def _heading(self) -> str:
