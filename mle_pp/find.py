@@ -35,6 +35,7 @@ def find_MLE(
     *,
     integrate: str | Sequence[str] = "auto",
     keep_priors: Sequence[str] = (),
+    restricted: Sequence[str] = (),
     fix: Mapping[str, Any] | None = None,
     potentials: str = "error",
     weights: Any = None,
@@ -117,7 +118,9 @@ def find_MLE(
     root = resolve_model(model)
     _refuse_centered(model)
     check_model(root, potentials, fixed=set(fix or ()))
-    found = roles(root, integrate=integrate, keep_priors=keep_priors, fix=fix, potentials=potentials)
+    found = roles(
+        root, integrate=integrate, keep_priors=keep_priors, restricted=restricted, fix=fix, potentials=potentials
+    )
     return _find(root, found, fix, weights, method, starts, initvals, random_seed, backend, on_failure, quadrature_points)
 
 
