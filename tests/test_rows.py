@@ -156,7 +156,7 @@ def test_a_potential_has_the_rows_of_its_dim():
 # -- scores -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n in GALLERY if not n.startswith("hierarchical") and n != "ar2"])
+@pytest.mark.parametrize("name", [n for n, entry in GALLERY.items() if not entry.latent and n != "ar2"])
 def test_scores_are_derivatives_of_the_rows(name):
     found = objective(GALLERY[name].build())
     x = found.parameters.initial + np.random.RandomState(3).normal(0, 0.1, found.size)
