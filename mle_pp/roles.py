@@ -15,8 +15,9 @@ from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.type import continuous_dtypes
 
 from mle_pp.errors import ModelError
-from mle_pp.latent_rule import centered, direct_parents, imputed, latent_variables, size_of
+from mle_pp.latent_rule import centered, imputed, latent_variables, size_of
 from mle_pp.parameters import check_names
+from mle_pp.predictors import direct_parents
 
 
 class RoleKind(StrEnum):

@@ -208,6 +208,10 @@ def signed_scale():
     normal(pm.Normal("mu") + pm.Normal("k") * z()[GROUP])
 
 
+def two_signed_scales():
+    normal(pm.HalfNormal("tau") * pm.Normal("k") * z()[GROUP])
+
+
 def variance():
     normal(pm.Normal("mu") + pt.sqrt(pm.InverseGamma("v", 2, 2)) * z()[GROUP])
 
@@ -333,6 +337,7 @@ def censored():
     [
         (log_scale, {"z"}, "through its product with log_tau"),
         (signed_scale, {"z"}, "through its product with k"),
+        (two_signed_scales, {"z"}, "through its product with tau and k"),
         (variance, {"z"}, "through its product with v"),
         (precision, {"z"}, "through its product with q"),
         (scales_by_row, {"z"}, "through its product with tau"),
@@ -444,6 +449,10 @@ def test_parameters_that_look_like_offsets(declare):
 # -- what is asked ------------------------------------------------------------------------------------------------
 
 
+def two_numbers():
+    normal(pm.Normal("a") * pm.Normal("k") * x)
+
+
 def a_scalar_among_offsets():
     normal(pm.HalfNormal("tau") * (pm.Normal("a") + z()[GROUP]))
 
@@ -466,6 +475,7 @@ def some_offsets_are_not_scaled():
     ("declare", "words"),
     [
         (a_scalar_among_offsets, ["tau and a, z", "integrate=['a', 'z']", "integrate=['z'] for a coefficient"]),
+        (two_numbers, ["a and k", "integrate=[] for a coefficient"]),
         (two_sides, ["u and v", "integrate=['u'] or integrate=['v']"]),
         (one_element_is_the_scale_of_offsets, ["z and some elements of sd", "integrate=['z']", "integrate=[]"]),
         (some_offsets_are_not_scaled, ["some elements of z and tau", "integrate=['z']"]),
