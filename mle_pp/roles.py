@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import permutations
 from typing import Any
@@ -21,6 +21,7 @@ from pytensor.tensor.type import continuous_dtypes
 from mle_pp import backends
 from mle_pp.derivatives import gradient
 from mle_pp.errors import ModelError
+from mle_pp.formula import Formula, Shifts, formula_of
 from mle_pp.parameters import Parameters, check_names
 
 
@@ -66,10 +67,13 @@ class Roles:
     rows : tuple of Role
     potentials : str
         What the model's `Potential`s are taken for: "error", "likelihood" or "drop".
+    formula : Formula or None
+        Of a Bambi model.
     """
 
     rows: tuple[Role, ...]
     potentials: str = "error"
+    formula: Formula | None = field(default=None, compare=False)
 
     def __iter__(self) -> Iterator[Role]:
         return iter(self.rows)
@@ -79,6 +83,11 @@ class Roles:
             if row.name == name:
                 return row
         raise KeyError(name)
+
+    @property
+    def shifts(self) -> Shifts:
+        """What is subtracted from the intercepts of a Bambi model's graph to have those of its formula."""
+        return {} if self.formula is None else self.formula.shifts
 
     def names(self, *kinds: RoleKind | str) -> list[str]:
         """The variables with one of these roles."""
@@ -108,11 +117,8 @@ def resolve_model(model: Any = None) -> pm.Model:
             model = pm.modelcontext(None)
         except TypeError:
             raise ModelError("No model: pass one, or call this inside `with model:`.") from None
-    if getattr(model, "built", None) is False:
-        model.build()
-    backend = getattr(model, "backend", None)
-    if backend is not None and isinstance(getattr(backend, "model", None), pm.Model):
-        model = backend.model
+    formula = formula_of(model)
+    model = model if formula is None else formula.model
     if not isinstance(model, pm.Model):
         raise ModelError(f"Expected a pm.Model, got {type(model).__name__}.")
     return model.root
@@ -134,7 +140,7 @@ def roles(
 
     Parameters
     ----------
-    model : pm.Model, optional
+    model : pm.Model or Bambi model, optional
         Default: the model of the enclosing ``with``.
     integrate : "auto" or sequence of str
         "auto" applies the rule; a list names exactly the latent variables.
@@ -164,7 +170,7 @@ def roles(
     >>> mle.roles(model)["mu"].kind
     <RoleKind.PARAMETER: 'parameter'>
     """
-    model = resolve_model(model)
+    formula, model = formula_of(model), resolve_model(model)
     _check_arguments(model, integrate, keep_priors, fix, potentials)
     held, kept = set(fix or ()), set(keep_priors)
     found = dict.fromkeys(held, (RoleKind.FIXED, "held at the value given in fix"))
@@ -185,7 +191,7 @@ def roles(
         carriers = [name for name, parents in through.items() if rv.name in parents]
         reason = reason or _parameter_reason(model, rv, influence, carriers)
         rows.append(Role(rv.name, kind, reason, _size(model, rv)))
-    return Roles(tuple(rows), potentials)
+    return Roles(tuple(rows), potentials, formula)
 
 
 def _refuse_kept_latents(latent: Mapping[str, str], kept: set[str]) -> None:
