@@ -102,6 +102,10 @@ def find_MLE(
     that the result does not depend on the parametrization. Whether its end is a maximum is decided by following the
     likelihood along every direction, not by the optimizer.
 
+    Bambi centers predictors: the intercept in its graph is that of centered ones. Of a Bambi model, the formula's own
+    intercept is estimated and reported, as `bambi.Model.fit` does, and `fix` and `initvals` are about it. A prior that
+    is kept is that of the graph. A PyMC model that was taken out of a Bambi model is an ordinary one.
+
     Examples
     --------
     >>> import pymc as pm
@@ -163,7 +167,9 @@ def find_MAP(
     root = resolve_model(model)
     check_model(root, "likelihood", fixed=set(fix or ()))
     first = roles(model, fix=fix, potentials="likelihood")
-    found = roles(model, keep_priors=first.names(RoleKind.PARAMETER), fix=fix, potentials="likelihood")
+    # What is latent is so also where the priors of its scales stay
+    latent, kept = first.names(RoleKind.LATENT), first.names(RoleKind.PARAMETER)
+    found = roles(model, integrate=latent, keep_priors=kept, fix=fix, potentials="likelihood")
     return _find(root, found, fix, None, method, starts, initvals, random_seed, backend, on_failure)
 
 

@@ -42,8 +42,8 @@ def flatten(model: Any = None, *, keep: Collection[str] = ()) -> pm.Model:
     Parameters
     ----------
     model : pm.Model or Bambi model, optional
-        Left as it is. Of a Bambi model, its PyMC model, with the intercept that its graph has. The model of the ``with`` block by default. Of a sub-model, the whole model it belongs to is
-        flattened.
+        Left as it is. The model of the ``with`` block by default. Of a sub-model, the whole model it belongs to is
+        flattened; of a Bambi model, its PyMC model, with the intercept of centered predictors that its graph has.
     keep : collection of str, optional
         Free variables that keep their prior, by their full names.
 

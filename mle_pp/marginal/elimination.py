@@ -88,7 +88,7 @@ class Elimination:
         # One more value, zero: where the entries point to that a block does not have
         padded = np.append(np.asarray(values, dtype=float), 0.0)
         positive = np.ones(self.n_components, dtype=bool)
-        failed = self.rows[~np.isfinite(padded[:-1])]
+        failed = np.empty(0, dtype=np.intp)
         while True:
             if failed.size:
                 positive[self.components[failed]] = False
