@@ -70,7 +70,7 @@ def check_gradient(
     """
     root = resolve_model(model)
     check_model(root, potentials)
-    found = roles(root, keep_priors=keep_priors, fix=fix, potentials=potentials)
+    found = roles(model, keep_priors=keep_priors, fix=fix, potentials=potentials)
     check_data(root)
     objective = ModelObjective(root, found, fix, initvals)
     rng = np.random.default_rng(0 if random_seed is None else random_seed)

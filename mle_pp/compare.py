@@ -199,7 +199,7 @@ def _find_mode(est: Estimate) -> Estimate:
     with warnings.catch_warnings():
         # What it says about single scalars shows in the table as NaN
         warnings.simplefilter("ignore", VerdictWarning)
-        return find_MAP(est.model, fix=est._objective.parameters.fixed or None)
+        return find_MAP(est.roles.formula or est.model, fix=est._objective.parameters.fixed or None)
 
 
 # -- is it the same model, and are they the same data? ------------------------------------------------------------

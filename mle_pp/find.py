@@ -31,7 +31,7 @@ _log = logging.getLogger("mle_pp")
 
 
 def find_MLE(
-    model: pm.Model | None = None,
+    model: Any = None,
     *,
     integrate: str | Sequence[str] = "auto",
     keep_priors: Sequence[str] = (),
@@ -103,6 +103,10 @@ def find_MLE(
     that the result does not depend on the parametrization. Whether its end is a maximum is decided by following the
     likelihood along every direction, not by the optimizer.
 
+    Bambi centers predictors: the intercept in its graph is that of centered ones. Of a Bambi model, the formula's own
+    intercept is estimated and reported, as `bambi.Model.fit` does, and `fix` and `initvals` are about it. A prior that
+    is kept is that of the graph. A PyMC model that was taken out of a Bambi model is an ordinary one.
+
     Examples
     --------
     >>> import pymc as pm
@@ -116,16 +120,15 @@ def find_MLE(
     (3.0, True)
     """
     root = resolve_model(model)
-    _refuse_centered(model)
     check_model(root, potentials, fixed=set(fix or ()))
     found = roles(
-        root, integrate=integrate, keep_priors=keep_priors, restricted=restricted, fix=fix, potentials=potentials
+        model, integrate=integrate, keep_priors=keep_priors, restricted=restricted, fix=fix, potentials=potentials
     )
     return _find(root, found, fix, weights, method, starts, initvals, random_seed, backend, on_failure, quadrature_points)
 
 
 def find_MAP(
-    model: pm.Model | None = None,
+    model: Any = None,
     *,
     fix: Mapping[str, Any] | None = None,
     method: str = "auto",
@@ -165,10 +168,11 @@ def find_MAP(
     1.5
     """
     root = resolve_model(model)
-    _refuse_centered(model)
     check_model(root, "likelihood", fixed=set(fix or ()))
-    first = roles(root, fix=fix, potentials="likelihood")
-    found = roles(root, keep_priors=first.names(RoleKind.PARAMETER), fix=fix, potentials="likelihood")
+    first = roles(model, fix=fix, potentials="likelihood")
+    # What is latent is so also where the priors of its scales stay
+    latent, kept = first.names(RoleKind.LATENT), first.names(RoleKind.PARAMETER)
+    found = roles(model, integrate=latent, keep_priors=kept, fix=fix, potentials="likelihood")
     return _find(root, found, fix, None, method, starts, initvals, random_seed, backend, on_failure)
 
 
@@ -234,17 +238,6 @@ def refit(est: Estimate, x: np.ndarray) -> Estimate:
     earlier = est.starts.assign(optimum=est.starts["optimum"] + 1)
     starts = pd.concat([earlier, found.starts], ignore_index=True).rename_axis("start")
     return replace(found, starts=starts)
-
-
-def _refuse_centered(model: Any) -> None:
-    """A Bambi model with centered predictors has an intercept that is not the one Bambi reports."""
-    parameters = getattr(model, "parameters", None) or {}
-    predictors = any(getattr(parameter, "common_terms", None) for parameter in parameters.values())
-    if getattr(model, "center_predictors", False) and predictors and "Intercept" in resolve_model(model).named_vars:
-        raise ModelError(
-            "Bambi centers the predictors, so that Intercept in its PyMC model is not the intercept of its formula. "
-            "Build the model with bmb.Model(..., center_predictors=False): then both are the same."
-        )
 
 
 def _check_options(method: str, starts: int | str, on_failure: str) -> None:

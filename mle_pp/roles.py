@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
 from typing import Any
@@ -15,6 +15,7 @@ from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.type import continuous_dtypes
 
 from mle_pp.errors import ModelError
+from mle_pp.formula import Formula, Shifts, formula_of
 from mle_pp.latent_rule import centered, imputed, latent_variables, size_of
 from mle_pp.parameters import check_names
 from mle_pp.predictors import direct_parents
@@ -62,10 +63,13 @@ class Roles:
     rows : tuple of Role
     potentials : str
         What the model's `Potential`s are taken for: "error", "likelihood" or "drop".
+    formula : Formula or None
+        Of a Bambi model.
     """
 
     rows: tuple[Role, ...]
     potentials: str = "error"
+    formula: Formula | None = field(default=None, compare=False)
 
     def __iter__(self) -> Iterator[Role]:
         return iter(self.rows)
@@ -75,6 +79,11 @@ class Roles:
             if row.name == name:
                 return row
         raise KeyError(name)
+
+    @property
+    def shifts(self) -> Shifts:
+        """What is subtracted from the intercepts of a Bambi model's graph to have those of its formula."""
+        return {} if self.formula is None else self.formula.shifts
 
     def names(self, *kinds: RoleKind | str) -> list[str]:
         """The variables with one of these roles."""
@@ -104,11 +113,8 @@ def resolve_model(model: Any = None) -> pm.Model:
             model = pm.modelcontext(None)
         except TypeError:
             raise ModelError("No model: pass one, or call this inside `with model:`.") from None
-    if getattr(model, "built", None) is False:
-        model.build()
-    backend = getattr(model, "backend", None)
-    if backend is not None and isinstance(getattr(backend, "model", None), pm.Model):
-        model = backend.model
+    formula = formula_of(model)
+    model = model if formula is None else formula.model
     if not isinstance(model, pm.Model):
         raise ModelError(f"Expected a pm.Model, got {type(model).__name__}.")
     return model.root
@@ -131,7 +137,7 @@ def roles(
 
     Parameters
     ----------
-    model : pm.Model, optional
+    model : pm.Model or Bambi model, optional
         Default: the model of the enclosing ``with``.
     integrate : "auto" or sequence of str
         "auto" applies the rule; a list names exactly the latent variables.
@@ -163,7 +169,7 @@ def roles(
     >>> mle.roles(model)["mu"].kind
     <RoleKind.PARAMETER: 'parameter'>
     """
-    model = resolve_model(model)
+    formula, model = formula_of(model), resolve_model(model)
     _check_arguments(model, integrate, keep_priors, restricted, fix, potentials)
     held, kept, flat = set(fix or ()), set(keep_priors), set(restricted)
     found = dict.fromkeys(held, (RoleKind.FIXED, "held at the value given in fix"))
@@ -198,7 +204,7 @@ def roles(
             )
         reason = reason or _parameter_reason(model, rv, influence, carriers)
         rows.append(Role(rv.name, kind, reason, size_of(rv)))
-    return Roles(tuple(rows), potentials)
+    return Roles(tuple(rows), potentials, formula)
 
 
 def _refuse_kept_latents(latent: Mapping[str, str], kept: set[str]) -> None:

@@ -117,10 +117,11 @@ def _larger(
     held = small._objective.parameters.fixed
     if unknown := [name for name in keep_fixed if name not in held]:
         raise ModelError(f"keep_fixed: {', '.join(unknown)} is not held by small ({', '.join(held) or 'nothing'} is).")
-    model = small.model if large_model is None else resolve_model(large_model)
+    given = small.roles.formula or small.model if large_model is None else large_model
+    model = resolve_model(given)
     fixed = {name: held[name] for name in keep_fixed}
     check_model(model, small.roles.potentials, fixed=set(fixed))
-    found = roles(model, fix=fixed, potentials=small.roles.potentials)
+    found = roles(given, fix=fixed, potentials=small.roles.potentials)
     if latent := found.names(RoleKind.LATENT):
         raise ModelError(f"{', '.join(latent)} would be latent in the larger model. Use lr_test with n_bootstrap=.")
     check_data(model, held=set(fixed))
