@@ -165,7 +165,9 @@ def find_MAP(
     _refuse_centered(model)
     check_model(root, "likelihood", fixed=set(fix or ()))
     first = roles(root, fix=fix, potentials="likelihood")
-    found = roles(root, keep_priors=first.names(RoleKind.PARAMETER), fix=fix, potentials="likelihood")
+    # An offset whose scale keeps its prior is still latent
+    latent, kept = first.names(RoleKind.LATENT), first.names(RoleKind.PARAMETER)
+    found = roles(root, integrate=latent or "auto", keep_priors=kept, fix=fix, potentials="likelihood")
     return _find(root, found, fix, None, method, starts, initvals, random_seed, backend, on_failure)
 
 

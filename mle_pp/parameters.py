@@ -241,6 +241,7 @@ class Parameters:
     ) -> dict[Variable, Variable]:
         """Each value variable as an expression of `x`, or a constant."""
         substitutions: dict[Variable, Variable] = {}
+        self._pieces: dict[str, Variable] = {}
         names = {free.name for free in self._estimated}
         start = 0
         for free in self._free:
@@ -258,6 +259,7 @@ class Parameters:
             shape = unconstrained[free.name].shape
             size = int(np.prod(shape, dtype=int))
             piece = self.x[start : start + size].reshape(shape)
+            self._pieces[free.name] = piece
             if free.added is not None:
                 piece = free.added.backward(piece, *self.transform_inputs(free))
             substitutions[free.value] = like(piece, free.value)
@@ -314,6 +316,21 @@ class Parameters:
         """`constrained` as a graph of `x`."""
         with backends.without_c_compiler():
             return self._flat([free.rv for free in self._estimated])
+
+    @cached_property
+    def log_jacobian_graph(self) -> Variable:
+        """The log of the determinant of ∂(constrained)/∂x, in the sense of each transform, as a graph of `x`."""
+        total = pt.constant(0.0)
+        with backends.without_c_compiler():
+            for free in self._estimated:
+                transform = self.transforms[free.name]
+                if transform is None:
+                    continue
+                # On top of a variable without transform, the vector's own piece is what is transformed
+                piece = free.value if free.added is None else self._pieces[free.name]
+                term = transform.log_jac_det(piece, *self.transform_inputs(free))
+                total = total + backends.as_tensor(term).sum()
+            return backends.simplify(self.replace([total]))[0]
 
     @cached_property
     def derived_graph(self) -> Variable:

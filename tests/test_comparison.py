@@ -175,7 +175,7 @@ def test_a_part_of_the_table_can_be_read(counts):
 
 FACTS = {
     "estimate": "mle", "status": "CONVERGED", "verdict": "CONVERGED: fine.", "failed": False, "not_identified": [],
-    "chains": 4, "draws": 1000, "divergences": 0, "kind": "wald", "ci_kind": "eti", "ci_prob": 0.89,
+    "chains": 4, "draws": 1000, "divergences": 0, "advice": "", "kind": "wald", "ci_kind": "eti", "ci_prob": 0.89,
 }  # fmt: skip
 PLAIN = {
     "mle": 1.0, "se": 1.0, "wald89_lb": -0.6, "wald89_ub": 2.6, "mean": 1.1, "mcse_mean": 0.01, "sd": 1.0,

@@ -12,7 +12,7 @@ import xarray as xr
 
 from mle_pp.checks import different
 from mle_pp.compare.matching import SAMPLE_DIMS, group_of, layout_of, quantities
-from mle_pp.compare.posterior import MAX_RHAT, MIN_ESS, diagnostics, divergences, limits, moments
+from mle_pp.compare.posterior import MAX_RHAT, MIN_ESS, advice, diagnostics, divergences, limits, moments
 from mle_pp.compare.reading import overlap
 from mle_pp.conventions import bounds
 from mle_pp.errors import EstimationError, ModelError, ProfileWarning, VerdictWarning
@@ -69,6 +69,7 @@ def facts_of(est: Estimate, idata: Any, posterior: xr.Dataset) -> dict[str, Any]
         "chains": posterior.sizes["chain"],
         "draws": posterior.sizes["draw"],
         "divergences": divergences(idata),
+        "advice": advice(posterior),
     }
 
 

@@ -68,7 +68,7 @@ def matched_posterior(
         array = posterior[entry.name].transpose(*SAMPLE_DIMS, *entry.dims)
         unique = {d: list(c) for d, c in zip(entry.dims, entry.coords, strict=True) if len(set(c)) == len(c)}
         aligned[entry.name] = array.sel(unique) if unique else array
-    return xr.Dataset({name: aligned[name] for name in chosen}), unchecked
+    return xr.Dataset({name: aligned[name] for name in chosen}, attrs=posterior.attrs), unchecked
 
 
 def group_of(idata: Any, name: str) -> xr.Dataset | None:

@@ -54,6 +54,12 @@ def divergences(idata: Any) -> int:
     return 0 if stats is None or "diverging" not in stats else int(stats["diverging"].sum())
 
 
+def advice(posterior: xr.Dataset) -> str:
+    """What `approximate_posterior` said of draws that are not good enough; nothing of others."""
+    attrs = posterior.attrs
+    return attrs["advice"] if "pareto_k" in attrs and not attrs["pareto_k"] < attrs["pareto_k_max"] else ""
+
+
 def doubts(labels: list[str], r_hat: np.ndarray, ess_bulk: np.ndarray, facts: dict[str, Any]) -> list[str]:
     """Sentences on why the posterior should not be believed; none where nothing speaks against it.
 
@@ -63,9 +69,10 @@ def doubts(labels: list[str], r_hat: np.ndarray, ess_bulk: np.ndarray, facts: di
     r_hat, ess_bulk : ndarray
         By label.
     facts : dict
-        With ``chains``, ``draws`` (of each chain) and ``divergences``.
+        With ``chains``, ``draws`` (of each chain), ``divergences``, and the ``advice`` of `approximate_posterior`
+        where its draws are not good enough.
     """
-    found = []
+    found = [facts["advice"]] if facts["advice"] else []
     chains, draws, diverging = (int(facts[name]) for name in ("chains", "draws", "divergences"))
     if chains == 1:
         found.append("The posterior has a single chain, so whether it converged cannot be checked: sample several.")
