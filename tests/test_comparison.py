@@ -1,18 +1,22 @@
 """The comparison's formats and words, its doubts about a posterior, and conjugate models in closed form."""
 
 import json
+import warnings
 
 import arviz as az
 import numpy as np
 import pandas as pd
 import pymc as pm
 import pytest
+import statsmodels.api as sm
 import xarray as xr
+from pytensor.compile.mode import Mode
 from scipy import stats
 
 import mle_pp as mle
 from mle_pp.compare import Comparison
 from mle_pp.compare.reading import two_in_words
+from models import GALLERY, data
 
 # -- conjugate models: prior pull, asymmetry and posterior in closed form -----------------------------------------
 
@@ -78,6 +82,35 @@ def test_intervals_that_do_not_meet():
     model, y, *_ = conjugate("normal")
     idata = az.from_dict({"posterior": {"t": exact(stats.norm(30, 1))}, "observed_data": {"y": y}})
     assert mle.compare(mle.find_MLE(model), idata)["overlap"].tolist() == [0.0]
+
+
+@pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS:UserWarning")
+def test_columns_of_a_sampled_gallery_model():
+    """Against statsmodels, `pm.find_MAP` and `az.summary`."""
+    model = GALLERY["poisson_regression"].build()
+    mode = Mode(linker="cvm", optimizer="fast_run")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="We recommend running at least 4 chains")
+        idata = pm.sample(
+            1000, model=model, chains=2, cores=1, random_seed=1, progressbar=False, compile_kwargs={"mode": mode}
+        )
+    est = mle.find_MLE(model)
+    table = mle.compare(est, idata, ci_kind="hdi")
+    summary = az.summary(idata, var_names=list(est.params), ci_kind="hdi", round_to="none")
+    assert list(table.index) == list(summary.index)
+    for column in ("mean", "sd", "mcse_mean", "hdi89_lb", "hdi89_ub"):
+        np.testing.assert_allclose(table[column], summary[column], rtol=1e-6, err_msg=column)
+    top = pm.find_MAP(
+        model=model, progressbar=False, return_inferencedata=True, jitter=False, compile_kwargs={"mode": mode}
+    )
+    top = np.concatenate([np.ravel(top.posterior[name]) for name in est.params])
+    np.testing.assert_allclose(table["prior_pull"], (top - table["mle"]) / table["se"], atol=1e-3)
+    counts = data.counts()
+    X = sm.add_constant(counts.drop(columns="y").to_numpy())
+    fit = sm.GLM(counts["y"].to_numpy(), X, family=sm.families.Poisson()).fit(tol=1e-14, maxiter=100)
+    np.testing.assert_allclose(table["mle"], fit.params, rtol=1e-6)
+    np.testing.assert_allclose(table["se"], fit.bse, rtol=1e-6)
+    np.testing.assert_allclose(table["shift"], (summary["mean"] - fit.params) / fit.bse, rtol=1e-5, atol=1e-6)
 
 
 # -- kinds, formats, order ----------------------------------------------------------------------------------------

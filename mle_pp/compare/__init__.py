@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from mle_pp.compare.contrasts import contrasts
 from mle_pp.compare.matching import SAMPLE_DIMS, layout_of, matched_posterior
 from mle_pp.compare.posterior import CI_KINDS
 from mle_pp.compare.reading import posterior_doubts
+from mle_pp.compare.several import several, warn_of
 from mle_pp.conventions import one_of, probability
 from mle_pp.errors import VerdictWarning
 from mle_pp.intervals import KINDS
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SAMPLE_DIMS", "Comparison", "compare", "matched_posterior"]
 
-SORTS = (None, "shift", "prior_pull", "asymmetry", "width_ratio", "overlap")
+SORTS = (None, "shift", "step", "prior_pull", "asymmetry", "width_ratio", "overlap")
 
 
 def compare(
-    est: Estimate,
-    idata: Any,
+    est: Estimate | Mapping[str, Any],
+    idata: Any = None,
     *,
     var_names: str | Sequence[str] | None = None,
     filter_vars: str | None = None,
@@ -47,7 +48,9 @@ def compare(
 
     Parameters
     ----------
-    est : Estimate
+    est : Estimate or mapping of str to Estimate or DataTree
+        Several at once by name, instead of `idata`: estimates, of which there must be one, posteriors, and posteriors
+        under flat priors (``pm.sample(model=mle.flatten(model))``), the bridge between likelihood and posterior.
     idata : DataTree
         With a group ``posterior`` of the same model and data, as `pm.sample` returns it. Its groups
         ``observed_data`` and ``constant_data`` are compared with the data of the estimate; ``sample_stats`` tells of
@@ -67,7 +70,7 @@ def compare(
         As for `interval`.
     map_estimate : Estimate, optional
         The posterior mode. Default: `find_MAP` of the model.
-    sort : {None, "shift", "prior_pull", "asymmetry", "width_ratio", "overlap"}
+    sort : {None, "shift", "prior_pull", "asymmetry", "width_ratio", "overlap", "step"}
         What differs most by this column first. None: in the model's order.
     fmt : {"wide", "long", "xarray"}
         A row a scalar; a row a statistic; a Dataset with a dim ``summary``.
@@ -94,6 +97,10 @@ def compare(
         - ``r_hat, ess_bulk``: only if one of them warns (above 1.01, below 100 a chain);
         - ``prior_mean, prior_sd``: only if `idata` holds draws of the prior.
 
+        Of several, a row a scalar and side, with ``value`` (estimate or mean), ``error`` (standard error or standard
+        deviation), ``ci89_lb, ci89_ub``, ``mcse``, ``shift`` from the first maximum-likelihood estimate, ``step`` from
+        the side before, and ``unit``, for both.
+
         ``attrs["notes"]`` is a list of what could not be computed or checked, and why. The posterior mode depends on
         the parametrization: this is the mode on the user's scale. Texts (``unit``) are not in the other formats.
 
@@ -101,7 +108,8 @@ def compare(
     ------
     ModelError
         There is no posterior, or it is one of another model or of other data (the message names the variable), or the
-        estimate has case weights, of which a posterior knows nothing.
+        estimate has case weights, of which a posterior knows nothing. Draws under flat priors, where the verdict or the
+        tail of the likelihood shows that there is no such posterior: the integral of the likelihood is infinite.
 
     Warns
     -----
@@ -137,6 +145,12 @@ def compare(
     one_of("sort", sort, SORTS)
     prob = probability(ci_prob)
     notes: list[str] = []
+    if isinstance(est, Mapping):
+        if idata is not None or map_estimate is not None:
+            raise ValueError("idata= and map_estimate= belong to one estimate: put them into the mapping.")
+        frame, facts, layout = several(est, var_names, filter_vars, kind, prob, ci_kind, bootstrap, notes)
+        warn_of(facts, notes, stacklevel=3)
+        return _formatted(frame, facts, notes, layout, sort, fmt, round_to)
     posterior, unchecked = matched_posterior(est, idata, var_names, filter_vars)
     if unchecked:
         warnings.warn(unchecked, UserWarning, stacklevel=2)
@@ -149,9 +163,32 @@ def compare(
         notes.append(f"No standard error for {withheld}: in units of the posterior's standard deviation.")
     for doubt in posterior_doubts(frame, facts):
         warnings.warn(doubt, UserWarning, stacklevel=2)
+    layout = layout_of(est, [str(name) for name in posterior.data_vars])
+    return _formatted(frame, facts, notes, layout, sort, fmt, round_to)
+
+
+def _formatted(
+    frame: pd.DataFrame,
+    facts: dict[str, Any],
+    notes: list[str],
+    layout: Layout,
+    sort: str | None,
+    fmt: str,
+    round_to: int | str | None,
+) -> Any:
+    """The table in the order and the form that were asked for."""
     if fmt != "wide":
-        return _stacked(frame, layout_of(est, [str(name) for name in posterior.data_vars]), fmt)
-    return table(frame if sort is None else frame.iloc[_order(frame[sort], sort)], facts, notes, round_to)
+        stacked = _stacked(frame, layout)
+        return stacked if fmt == "xarray" else stacked.to_dataframe().reset_index().set_index("summary")
+    if sort is None:
+        return table(frame, facts, notes, round_to)
+    if sort not in frame:
+        raise ValueError(f"sort={sort!r} is no column of a comparison of several: {', '.join(frame.columns)}.")
+    if frame.index.nlevels == 1:
+        return table(frame.iloc[_order(frame[sort], sort)], facts, notes, round_to)
+    most = frame[sort].abs().groupby(level="label").max()[layout.labels]
+    labels = [layout.labels[k] for k in _order(most, sort)]
+    return table(frame.loc[[(label, name) for label in labels for name in facts["names"]]], facts, notes, round_to)
 
 
 def _order(column: pd.Series, sort: str) -> np.ndarray:
@@ -161,9 +198,12 @@ def _order(column: pd.Series, sort: str) -> np.ndarray:
     return np.argsort(-size.fillna(-np.inf).to_numpy(), kind="stable")
 
 
-def _stacked(frame: pd.DataFrame, layout: Layout, fmt: str) -> Any:
-    """The numbers in the shapes of the variables, along a dim ``summary``."""
+def _stacked(frame: pd.DataFrame, layout: Layout) -> xr.Dataset:
+    """The numbers in the shapes of the variables, along a dim ``summary`` (and of several, ``model``)."""
+    if frame.index.nlevels > 1:
+        names = list(dict.fromkeys(frame.index.get_level_values("model")))
+        parts = [_stacked(frame.xs(name, level="model"), layout) for name in names]
+        return xr.concat(parts, dim=xr.DataArray(names, dims="model", name="model"))
     numbers = frame.select_dtypes("number")
     each = [layout.dataset(numbers[column].to_numpy()) for column in numbers]
-    stacked = xr.concat(each, dim=xr.DataArray(list(numbers.columns), dims="summary", name="summary"))
-    return stacked if fmt == "xarray" else stacked.to_dataframe().reset_index().set_index("summary")
+    return xr.concat(each, dim=xr.DataArray(list(numbers.columns), dims="summary", name="summary"))

@@ -11,10 +11,12 @@ import pandas as pd
 import xarray as xr
 
 from mle_pp.checks import different
-from mle_pp.compare.matching import SAMPLE_DIMS, group_of, layout_of, quantities
+from mle_pp.compare.matching import SAMPLE_DIMS, aligned, group_of, layout_of, quantities
 from mle_pp.compare.posterior import MAX_RHAT, MIN_ESS, advice, diagnostics, divergences, limits, moments
+from mle_pp.compare.proper import is_flat, refuse_improper
 from mle_pp.compare.reading import overlap
 from mle_pp.conventions import bounds
+from mle_pp.datatree import check_layout
 from mle_pp.errors import EstimationError, ModelError, ProfileWarning, VerdictWarning
 from mle_pp.find import find_MAP
 from mle_pp.intervals import interval, wald_intervals
@@ -39,6 +41,10 @@ def contrasts(
     """All columns, and the facts that words about them need besides."""
     names = [str(name) for name in posterior.data_vars]
     layout = layout_of(est, names)
+    if map_estimate is None and is_flat(est, idata):
+        refuse_improper("idata", est)
+        map_estimate = est
+        notes.append("The posterior is that of flat priors: the estimate is its mode.")
     mode = posterior_mode(est, map_estimate, names, notes)
     columns: dict[str, xr.Dataset] = {est.kind: quantities(est)[names], "se": est.stderr()[names]}
     for each in dict.fromkeys(("wald", kind)):
@@ -130,7 +136,8 @@ def _add_prior(frame: pd.DataFrame, layout: Layout, idata: Any) -> None:
     prior = group_of(idata, "prior")
     if prior is None or any(entry.name not in prior for entry in layout):
         return
-    draws = prior[layout.names]
+    check_layout(layout, prior.isel(chain=0, draw=0), "the prior")
+    draws = aligned(prior, layout)
     frame["prior_mean"] = layout.vector(draws.mean(SAMPLE_DIMS))
     frame["prior_sd"] = layout.vector(draws.std(SAMPLE_DIMS, ddof=1))
 

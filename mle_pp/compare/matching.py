@@ -62,13 +62,20 @@ def matched_posterior(
     layout = layout_of(est, chosen)
     check_layout(layout, posterior.isel(chain=0, draw=0), "the posterior")
     unchecked = _check_data(est, idata)
-    aligned = {}
+    return aligned(posterior, layout)[chosen].assign_attrs(posterior.attrs), unchecked
+
+
+def aligned(draws: xr.Dataset, layout: Layout) -> xr.Dataset:
+    """These variables of a posterior or prior, in the layout's order of dims and coordinates.
+
+    By label where labels are unique; equal labels that repeat can only be in the same order.
+    """
+    found = {}
     for entry in layout:
-        # By label where labels are unique; equal labels that repeat can only be in the same order
-        array = posterior[entry.name].transpose(*SAMPLE_DIMS, *entry.dims)
+        array = draws[entry.name].transpose(*SAMPLE_DIMS, *entry.dims)
         unique = {d: list(c) for d, c in zip(entry.dims, entry.coords, strict=True) if len(set(c)) == len(c)}
-        aligned[entry.name] = array.sel(unique) if unique else array
-    return xr.Dataset({name: aligned[name] for name in chosen}, attrs=posterior.attrs), unchecked
+        found[entry.name] = array.sel(unique) if unique else array
+    return xr.Dataset(found)
 
 
 def group_of(idata: Any, name: str) -> xr.Dataset | None:

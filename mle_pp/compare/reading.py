@@ -154,16 +154,28 @@ def _by(start: str, frame: pd.DataFrame, chosen: pd.Series, column: str) -> tupl
     return ([f"{start} {some(parts)}."] if labels else []), labels
 
 
+# What a step from one kind of side to another is
+_STEPS = {
+    ("mle", "map"): "what the priors do to the maximum",
+    ("mle", "flat"): "averaging over the likelihood instead of maximizing it",
+    ("map", "posterior"): "averaging over the posterior instead of maximizing it",
+    ("flat", "posterior"): "what the priors do",
+    ("mle", "posterior"): "priors and averaging together",
+}
+
+
 def several_in_words(frame: pd.DataFrame, facts: dict[str, Any], notes: list[str]) -> list[str]:
     """Sentences about several estimates and posteriors: which scalars moved from each to the next."""
     found = list(facts["doubts"])
-    names = facts["names"]
-    steps = frame["step"].unstack(level="model")
-    order = list(dict.fromkeys(frame.index.get_level_values("label")))
-    units = frame["unit"].xs(names[0], level="model")
-    for before, after in pairwise(names):
-        column = steps[after].reindex(order)
-        chosen = (column.abs() >= NOTABLE) & np.isfinite(column)
-        parts = [f"{x} ({column[x]:+.2f} {units[x]})" for x in column.index[chosen]]
-        found.append(f"From {before} to {after}: {some(parts) if parts else 'no scalar'} moved by half or more.")
+    labels = frame.index.get_level_values("label")
+    order = list(dict.fromkeys(labels))
+    for before, after in pairwise(facts["names"]):
+        rows = frame.xs(after, level="model").reindex(order)
+        chosen = (rows["step"].abs() >= NOTABLE) & np.isfinite(rows["step"])
+        parts = [f"{x} ({rows.loc[x, 'step']:+.2f} {rows.loc[x, 'unit']})" for x in rows.index[chosen]]
+        what = _STEPS.get((facts["kinds"][before], facts["kinds"][after]))
+        found.append(
+            f"From {before} to {after}{f' ({what})' if what else ''}: "
+            + (f"{some(parts)}." if parts else f"nothing moves by {NOTABLE} {rows['unit'].iloc[0]} or more.")
+        )
     return [*found, *notes]
