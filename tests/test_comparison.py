@@ -197,6 +197,14 @@ def test_to_disk_and_back_without_the_model(counts, tmp_path):
         Comparison.from_datatree(idata)
 
 
+def test_columns_in_their_order_from_a_format_that_sorts_them(counts):
+    table = mle.compare(*counts)
+    tree = table.to_datatree()
+    dataset = tree["mle_comparison"].to_dataset()
+    shuffled = xr.DataTree.from_dict({"mle_comparison": dataset[sorted(dataset.data_vars)]})
+    assert Comparison.from_datatree(shuffled).to_string() == table.to_string()
+
+
 def test_a_part_of_the_table_can_be_read(counts):
     table = mle.compare(*counts)
     # E λ² − (5/4)², in standard errors 2 λ̂ √(λ̂/3) with λ̂ = 4/3

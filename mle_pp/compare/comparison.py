@@ -77,7 +77,9 @@ class Comparison(SummaryDataFrame):
             for name, column in plain.astype(dict.fromkeys(_texts(plain), object)).items()
         }
         variables["facts"], variables["notes"] = json.dumps(self.attrs["facts"]), json.dumps(self.attrs["notes"])
+        # In zarr, variables come back in another order
         attrs = {"inference_library": "mle_pp", "index": json.dumps(_index_names(self))}
+        attrs["columns"] = json.dumps(list(plain.columns))
         return xr.DataTree.from_dict({GROUP: xr.Dataset(variables, attrs=attrs)})
 
     @classmethod
@@ -98,7 +100,7 @@ class Comparison(SummaryDataFrame):
             raise ModelError(f"The DataTree has no group {GROUP}: store a comparison with compare(...).to_datatree().")
         dataset = dt[GROUP].to_dataset()
         index = json.loads(dataset.attrs["index"])
-        columns = {str(n): a.values for n, a in dataset.data_vars.items() if a.dims == ("row",)}
+        columns = {name: dataset[name].values for name in json.loads(dataset.attrs["columns"])}
         frame = pd.DataFrame({n: v.astype(object) if v.dtype.kind in "UO" else v for n, v in columns.items()})
         frame = frame.set_index(index)
         if len(index) == 1:
