@@ -13,8 +13,8 @@ from mle_pp import backends
 from mle_pp.derivatives import Smooth
 from mle_pp.objective import ModelObjective
 
-# Numbers in the largest intermediate result of an evaluation at many points
-_ELEMENTS = 2e6
+# Numbers in the largest intermediate result of an evaluation at many points: what a processor keeps at hand
+_ELEMENTS = 2e5
 
 
 class UnconstrainedDensity:

@@ -284,6 +284,7 @@ def test_pymc_and_arviz_go_on_with_it(labelled):
     assert np.isfinite(az.loo(tree).elpd)
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
 @pytest.mark.parametrize("write", ["to_netcdf", "to_zarr"])
 def test_to_disk_and_back(labelled, tmp_path, write):
     if write == "to_zarr":

@@ -113,6 +113,55 @@ def test_columns_of_a_sampled_gallery_model():
     np.testing.assert_allclose(table["shift"], (summary["mean"] - fit.params) / fit.bse, rtol=1e-5, atol=1e-6)
 
 
+def one_way():
+    """Six groups of five, and their posterior: made up, in another order."""
+    rng = np.random.default_rng(4)
+    y = 2 + rng.normal(0, 2, size=(1, 6)) + rng.normal(size=(5, 6))
+    with pm.Model(coords={"group": list("abcdef")}) as model:
+        mu, tau, s = pm.Normal("mu", 0, 5), pm.HalfNormal("tau", 5), pm.HalfNormal("s", 5)
+        u = pm.Normal("u", mu, tau, dims="group")
+        pm.Deterministic("share", u - mu, dims="group")
+        pm.Normal("y", u, s, observed=y)
+    effects = 2 + rng.normal(size=(2, 1000, 6))
+    draws = {"mu": 2 + 0.1 * rng.normal(size=(2, 1000)), "u": effects[..., ::-1], "share": effects[..., ::-1] - 2}
+    draws |= {name: rng.gamma(9, size=(2, 1000)) for name in ("tau", "s")}
+    dims = {"u": ["group"], "share": ["group"]}
+    groups = {"posterior": draws, "observed_data": {"y": y}}
+    return model, y, az.from_dict(groups, coords={"group": list("fedcba")}, dims=dims), effects
+
+
+def test_integrated_variables_are_compared_at_their_modes():
+    model, y, idata, effects = one_way()
+    est = mle.find_MLE(model)
+    table = mle.compare(est, idata)
+    mu, tau, s = (table.loc[name, "mle"] for name in ("mu", "tau", "s"))
+    shrink = tau**2 / (tau**2 + s**2 / 5)
+    modes = mu + shrink * (y.mean(axis=0) - mu)
+    rows = table.loc[[f"u[{k}]" for k in "abcdef"]]
+    np.testing.assert_allclose(rows["mle"], modes, rtol=1e-6)
+    np.testing.assert_allclose(table.loc["share[a]", "mle"], modes[0] - mu, rtol=1e-6)
+    np.testing.assert_allclose(rows["se"], est.latent["u_se"], rtol=1e-9)
+    assert np.all(rows["se"] > np.sqrt(shrink) * s / np.sqrt(5))
+    np.testing.assert_allclose(rows["wald89_ub"], modes + stats.norm.ppf(0.945) * rows["se"], rtol=1e-6)
+    np.testing.assert_allclose(rows["mean"], effects.mean((0, 1)), rtol=1e-10)
+    top = mle.find_MAP(model)
+    np.testing.assert_allclose(rows["prior_pull"], (top.latent["u"] - modes) / rows["se"], atol=1e-6)
+    assert list(mle.compare(est, idata, var_names="~u").index)[-1] == "share[f]"
+    cube = mle.compare(est, idata, fmt="xarray")
+    assert cube["u"].sel(group="c", summary="mle").item() == pytest.approx(modes[2], rel=1e-6)
+    both = mle.compare({"MLE": est, "MAP": top, "posterior": idata}, var_names="u")
+    np.testing.assert_allclose(both.xs("MLE", level="model")["value"], modes, rtol=1e-6)
+
+
+def test_integrated_variables_have_no_profile():
+    model, _, idata, _ = one_way()
+    est = mle.find_MLE(model)
+    assert mle.compare(est, idata, kind="profile", var_names="u")["profile89_ub"].isna().all()
+    table = mle.compare(est, idata, kind="profile", var_names=["tau", "u"])
+    assert table["profile89_ub"].notna().tolist() == [True] + 6 * [False]
+    assert table["wald89_ub"].notna().all()
+
+
 # -- kinds, formats, order ----------------------------------------------------------------------------------------
 
 COUNTS = np.array([1, 0, 3])

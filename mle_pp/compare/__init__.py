@@ -12,7 +12,7 @@ import xarray as xr
 
 from mle_pp.compare.comparison import Comparison, table
 from mle_pp.compare.contrasts import contrasts
-from mle_pp.compare.matching import SAMPLE_DIMS, layout_of, matched_posterior
+from mle_pp.compare.matching import SAMPLE_DIMS, layout_of, matched_posterior, quantities
 from mle_pp.compare.posterior import CI_KINDS
 from mle_pp.compare.reading import posterior_doubts
 from mle_pp.compare.several import several, warn_of
@@ -56,12 +56,13 @@ def compare(
         ``observed_data`` and ``constant_data`` are compared with the data of the estimate; ``sample_stats`` tells of
         divergences, ``prior`` how much the data have narrowed each scalar.
     var_names : str or list of str, optional
-        Default: all parameters, and the `Deterministic`s that the posterior holds. A name with ``~`` in front is left
-        out.
+        Default: all parameters, and the `Deterministic`s and integrated variables that the posterior holds. A name
+        with ``~`` in front is left out.
     filter_vars : {None, "like", "regex"}
         How `var_names` are matched, as in ArviZ.
     kind : {"wald", "profile", "bootstrap"}
-        The confidence interval, as for `interval`. Wald limits are in the table besides the others, too.
+        The confidence interval, as for `interval`. Wald limits are in the table besides the others, too; integrated
+        variables, whose estimates are conditional modes, have no others.
     ci_prob : float, optional
         Of both intervals. Default: ArviZ's ``rcParams["stats.ci_prob"]``.
     ci_kind : {"eti", "hdi"}
@@ -151,7 +152,7 @@ def compare(
         frame, facts, layout = several(est, var_names, filter_vars, kind, prob, ci_kind, bootstrap, notes)
         warn_of(facts, notes, stacklevel=3)
         return _formatted(frame, facts, notes, layout, sort, fmt, round_to)
-    posterior, unchecked = matched_posterior(est, idata, var_names, filter_vars)
+    posterior, unchecked = matched_posterior(est, idata, var_names, filter_vars, quantities(est))
     if unchecked:
         warnings.warn(unchecked, UserWarning, stacklevel=2)
         notes.append(unchecked)

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from mle_pp.checks import different
-from mle_pp.compare.matching import SAMPLE_DIMS, aligned, group_of, layout_of, quantities
+from mle_pp.compare.matching import SAMPLE_DIMS, aligned, errors, group_of, layout_of, quantities, wald
 from mle_pp.compare.posterior import MAX_RHAT, MIN_ESS, advice, diagnostics, divergences, limits, moments
 from mle_pp.compare.proper import is_flat, refuse_improper
 from mle_pp.compare.reading import overlap
@@ -19,7 +19,7 @@ from mle_pp.conventions import bounds
 from mle_pp.datatree import check_layout
 from mle_pp.errors import EstimationError, ModelError, ProfileWarning, VerdictWarning
 from mle_pp.find import find_MAP
-from mle_pp.intervals import interval, wald_intervals
+from mle_pp.intervals import interval
 from mle_pp.objective import constant_data, observed_data
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def contrasts(
         map_estimate = est
         notes.append("The posterior is that of flat priors: the estimate is its mode.")
     mode = posterior_mode(est, map_estimate, names, notes)
-    columns: dict[str, xr.Dataset] = {est.kind: quantities(est)[names], "se": est.stderr()[names]}
+    columns: dict[str, xr.Dataset] = {est.kind: quantities(est)[names], "se": errors(est)[names]}
     for each in dict.fromkeys(("wald", kind)):
         columns |= confidence(est, names, each, prob, bootstrap, notes)
     mine = list(columns)
@@ -84,11 +84,14 @@ def confidence(
 ) -> dict[str, xr.Dataset]:
     """The limits of a confidence interval, by column; what a profile warns of becomes a note."""
     if kind == "wald":
-        found = wald_intervals(est, prob)[list(names)]
+        found = wald(est, prob)[list(names)]
     else:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = interval(est, names, kind=kind, ci_prob=prob, bootstrap=bootstrap)
+            own = [name for name in names if name in est.params or name in est.derived]
+            # Only the Wald intervals are of integrated variables, too
+            found = xr.full_like(wald(est, prob)[list(names)], np.nan)
+            found.update(interval(est, own, kind=kind, ci_prob=prob, bootstrap=bootstrap))
         for warning in caught:
             if issubclass(warning.category, ProfileWarning):
                 notes.append(str(warning.message))

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from scipy.special import ndtri
 
 from mle_pp.checks import different
 from mle_pp.conventions import select
 from mle_pp.datatree import check_layout
 from mle_pp.errors import ModelError
-from mle_pp.layout import Layout
+from mle_pp.intervals import wald_intervals
+from mle_pp.layout import Entry, Layout
 
 if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
@@ -21,19 +23,52 @@ SAMPLE_DIMS = ("chain", "draw")
 
 
 def quantities(est: Estimate) -> xr.Dataset:
-    """The values that a comparison is about: parameters, then `Deterministic`s."""
-    return est.params.merge(est.derived)
+    """The values that a comparison is about: parameters, `Deterministic`s, and what was integrated, at its mode."""
+    return est.params.merge(est.derived).merge(est.latent[_integrated(est)])
+
+
+def errors(est: Estimate) -> xr.Dataset:
+    """Their standard errors."""
+    latent = xr.Dataset({name: est.latent[f"{name}_se"] for name in _integrated(est)})
+    return est.stderr().merge(latent)
+
+
+def wald(est: Estimate, prob: float) -> xr.Dataset:
+    """Their Wald intervals; those of integrated variables are symmetric about the mode."""
+    names, z = _integrated(est), -ndtri((1 - prob) / 2)
+    sides = xr.DataArray([-z, z], coords={"ci_bound": ["lower", "upper"]}, dims="ci_bound")
+    return wald_intervals(est, prob).merge(est.latent[names] + sides * errors(est)[names])
 
 
 def layout_of(est: Estimate, names: Sequence[str]) -> Layout:
     """The labelled scalars of these variables, parameters first."""
-    return Layout(tuple(entry for entry in (*est._layout, *est._derived_layout) if entry.name in names))
+    latent = [
+        Entry(str(name), tuple(map(str, array.dims)), tuple(tuple(array[dim].values.tolist()) for dim in array.dims))
+        for name, array in est.latent[_integrated(est)].items()
+    ]
+    return Layout(tuple(entry for entry in (*est._layout, *est._derived_layout, *latent) if entry.name in names))
+
+
+def _integrated(est: Estimate) -> list[str]:
+    """The variables of `est.latent` that are no standard errors."""
+    return [str(name) for name in est.latent if f"{name}_se" in est.latent]
 
 
 def matched_posterior(
-    est: Estimate, idata: Any, var_names: str | Sequence[str] | None, filter_vars: str | None
+    est: Estimate,
+    idata: Any,
+    var_names: str | Sequence[str] | None,
+    filter_vars: str | None,
+    values: xr.Dataset | None = None,
 ) -> tuple[xr.Dataset, str]:
     """The chosen variables of the posterior, in the estimate's order of coordinates.
+
+    Parameters
+    ----------
+    est, idata, var_names, filter_vars
+        As for `compare`.
+    values : xr.Dataset, optional
+        What there is to choose from. Default: parameters and `Deterministic`s.
 
     Returns
     -------
@@ -49,7 +84,7 @@ def matched_posterior(
     posterior = group_of(idata, "posterior")
     if posterior is None:
         raise ModelError("idata has no group posterior: sample the model with pm.sample().")
-    estimates = quantities(est)
+    estimates = est.params.merge(est.derived) if values is None else values
     names = [str(name) for name in estimates.data_vars if name in est.params or name in posterior]
     chosen = select(estimates[names], var_names, filter_vars)
     missing = [name for name in chosen if name not in posterior]

@@ -13,7 +13,7 @@ import xarray as xr
 
 from mle_pp.checks import different
 from mle_pp.compare.contrasts import confidence, facts_of, units
-from mle_pp.compare.matching import layout_of, matched_posterior, quantities
+from mle_pp.compare.matching import errors, layout_of, matched_posterior, quantities
 from mle_pp.compare.posterior import diagnostics, doubts, limits, moments
 from mle_pp.compare.proper import is_flat, refuse_improper
 from mle_pp.conventions import bounds, select
@@ -81,12 +81,12 @@ def _posteriors(
     notes: list[str],
 ) -> dict[str, xr.Dataset]:
     """The chosen variables of every posterior; those that all of them hold."""
-    found = {}
+    found, values = {}, quantities(reference)
     for name, side in sides.items():
         if isinstance(side, Estimate):
             continue
         try:
-            found[name], unchecked = matched_posterior(reference, side, var_names, filter_vars)
+            found[name], unchecked = matched_posterior(reference, side, var_names, filter_vars, values)
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from error
         if unchecked:
@@ -128,13 +128,13 @@ def _of_estimate(
     # The other intervals are of a likelihood
     own = kind if est.kind == "mle" else "wald"
     limits_ = [layout.vector(side) for side in confidence(est, names, own, prob, bootstrap, notes).values()]
-    values, errors = layout.vector(quantities(est)[names]), layout.vector(est.stderr()[names])
+    values, spread = layout.vector(quantities(est)[names]), layout.vector(errors(est)[names])
     none = np.full(layout.size, np.nan)
     told = [] if est.verdict.ok else [est.verdict.message]
     if est.verdict.status.is_failure:
         # Where the search ended is no estimate
         return Side(est.kind, none, none, none, none, none, [f"no estimate. {told[0]}"])
-    return Side(est.kind, values, errors, limits_[0], limits_[1], none, told)
+    return Side(est.kind, values, spread, limits_[0], limits_[1], none, told)
 
 
 def _of_posterior(
