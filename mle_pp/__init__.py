@@ -14,12 +14,14 @@ from mle_pp.resample import Bootstrap, Coverage, Jackknife, bootstrap, coverage,
 from mle_pp.hypothesis import TestResult, lr_test, score_test, wald_test
 from mle_pp.predict import Prediction, predict, simulate
 from mle_pp.criteria import information_matrix_test, rank, tic
-from mle_pp.compare import compare
+from mle_pp.compare import Comparison, compare
+from mle_pp.approximate import approximate_posterior
 from mle_pp.datatree import from_datatree
 from mle_pp.plots import plot_dist, plot_forest, plot_starts
 
 __all__ = [
     "Bootstrap",
+    "Comparison",
     "Coverage",
     "Estimate",
     "EstimationError",
@@ -39,6 +41,7 @@ __all__ = [
     "TestResult",
     "Verdict",
     "VerdictWarning",
+    "approximate_posterior",
     "bootstrap",
     "check_gradient",
     "compare",

@@ -266,6 +266,7 @@ class Parameters:
         """Each value variable as an expression of `x`, or a constant."""
         substitutions: dict[Variable, Variable] = {}
         shifts = dict(zip(self._shifts, self.model.replace_rvs_by_values(list(self._shifts.values())), strict=True))
+        self._pieces: dict[str, Variable] = {}
         names = {free.name for free in self._estimated}
         start = 0
         for free in self._free:
@@ -285,6 +286,7 @@ class Parameters:
             shape = unconstrained[free.name].shape
             size = int(np.prod(shape, dtype=int))
             piece = self.x[start : start + size].reshape(shape)
+            self._pieces[free.name] = piece
             if free.added is not None:
                 piece = free.added.backward(piece, *self.transform_inputs(free))
             if free.name in shifts:
@@ -352,6 +354,21 @@ class Parameters:
                     for free, graph in zip(self._estimated, graphs, strict=True)
                 ]
             )
+
+    @cached_property
+    def log_jacobian_graph(self) -> Variable:
+        """The log of the determinant of ∂(constrained)/∂x, in the sense of each transform, as a graph of `x`."""
+        total = pt.constant(0.0)
+        with backends.without_c_compiler():
+            for free in self._estimated:
+                transform = self.transforms[free.name]
+                if transform is None:
+                    continue
+                # On top of a variable without transform, the vector's own piece is what is transformed
+                piece = free.value if free.added is None else self._pieces[free.name]
+                term = transform.log_jac_det(piece, *self.transform_inputs(free))
+                total = total + backends.as_tensor(term).sum()
+            return backends.simplify(self.replace([total]))[0]
 
     @cached_property
     def derived_graph(self) -> Variable:

@@ -33,13 +33,13 @@ LAYERS = {
         "quantities",
         "supports",
     },
-    2: {"objective", "marginal", "stream", "checks", "predictive", "simulated", "newdata"},
+    2: {"objective", "marginal", "stream", "checks", "predictive", "simulated", "newdata", "unconstrained"},
     3: {"optimize"},
     4: {"information", "covariances", "report", "hints", "diagnose"},
     5: {"estimate", "find", "check"},
     6: {"intervals", "hypothesis", "criteria", "predict"},
     7: {"resample"},
-    8: {"table", "datatree", "compare", "plots"},
+    8: {"table", "datatree", "approximate", "compare", "plots"},
 }
 # ... or from these siblings ...
 SIBLINGS = {
@@ -62,6 +62,7 @@ SIBLINGS = {
     "predictive": {"objective"},
     "newdata": {"objective"},
     "simulated": {"objective", "predictive"},
+    "unconstrained": {"objective"},
     "covariances": {"information"},
     "report": {"information"},
     "hints": {"report"},
