@@ -13,7 +13,7 @@ from mle_pp.intervals.regions import Region, region
 from mle_pp.resample import Bootstrap, Coverage, Jackknife, bootstrap, coverage, jackknife
 from mle_pp.hypothesis import TestResult, lr_test, score_test, wald_test
 from mle_pp.predict import Prediction, predict, simulate
-from mle_pp.criteria import InformationMatrixTest, information_matrix_test, rank, tic
+from mle_pp.criteria import information_matrix_test, rank, tic
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
 from mle_pp.plots import plot_dist, plot_forest, plot_starts
@@ -24,7 +24,6 @@ __all__ = [
     "Estimate",
     "EstimationError",
     "Finding",
-    "InformationMatrixTest",
     "Jackknife",
     "ModelError",
     "Prediction",

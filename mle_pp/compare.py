@@ -82,7 +82,8 @@ def compare(
     Raises
     ------
     ModelError
-        There is no posterior, or it is one of another model or of other data. The message names the variable.
+        There is no posterior, or it is one of another model or of other data (the message names the variable), or the
+        estimate has case weights, of which a posterior knows nothing.
 
     Warns
     -----
@@ -255,6 +256,12 @@ def _group(idata: Any, name: str) -> xr.Dataset | None:
 
 
 def _check_data(est: Estimate, idata: Any) -> str:
+    weights = est._objective.weights
+    if weights is not None and np.any(weights != 1):
+        raise ModelError(
+            "The estimate has case weights, and the posterior counts every row once. Repeat the rows in the model's "
+            "data, or fit it without weights=."
+        )
     groups = [_group(idata, name) for name in ("observed_data", "constant_data")]
     stored = {str(name): array for group in groups if group is not None for name, array in group.data_vars.items()}
     fitted = est._objective.data

@@ -226,7 +226,8 @@ class Estimate:
         Parameters
         ----------
         var_names : str or list of str, optional
-            Default: all parameters and `Deterministic`s. A name with ``~`` in front is left out.
+            Names of variables, or labels of single elements (``"beta[x1]"``). Default: all parameters and
+            `Deterministic`s. A name with ``~`` in front is left out.
         filter_vars : {None, "like", "regex"}
             How `var_names` are matched, as in ArviZ.
         kind, groups

@@ -195,7 +195,7 @@ class ModelObjective:
         ModelError
             A term has no rows; or the weights are negative, not finite, all zero or not as many as the rows.
         """
-        self.axes.require("Weighting rows")
+        self.axes.require("weights=")
         found = check_weights(weights)
         if found.shape != (self.axes.size,):
             raise ModelError(f"weights have shape {found.shape}, but the data have {self.axes.size} rows.")
@@ -375,10 +375,7 @@ class ModelObjective:
 
 
 class Functions:
-    """The functions of a log-likelihood, shared by all weightings of it; each is built when it is needed.
-
-    Those that take data as inputs, where they do, take them last.
-    """
+    """The functions of a log-likelihood, shared by all weightings of it; each is built when it is needed."""
 
     def __init__(
         self,
@@ -389,10 +386,8 @@ class Functions:
         rows: Rows,
         backend: str,
         largest: int,
-        data: Sequence[Variable] = (),
     ) -> None:
         self._model, self._parameters = model, parameters
-        self._data = list(data)
         self._terms, self._priors, self._rows = terms, priors, rows
         self._backend, self._largest = backend, largest
 
@@ -400,7 +395,7 @@ class Functions:
     def plain(self) -> Smooth:
         """Every row counted once."""
         cost = _total([*self._terms.values(), *self._priors])
-        return Smooth(cost, self._parameters.x, self._backend, self._largest, self._data)
+        return Smooth(cost, self._parameters.x, self._backend, self._largest)
 
     @cached_property
     def weighted(self) -> Smooth:
@@ -410,7 +405,7 @@ class Functions:
         for part, where in zip(self._row_graphs, self._rows.slices(), strict=True):
             # Not zero times -inf, which is NaN
             total = total + pt.sum(weights[where] * pt.switch(weights[where] > 0, part, 0.0))
-        return Smooth(total, self._parameters.x, self._backend, self._largest, [weights, *self._data])
+        return Smooth(total, self._parameters.x, self._backend, self._largest, [weights])
 
     @cached_property
     def _row_graphs(self) -> list[Variable]:

@@ -46,6 +46,13 @@ def est():
     return mle.find_MLE(build())
 
 
+def test_case_weights_are_refused_unless_all_are_one(est):
+    with pytest.raises(mle.ModelError, match="has case weights, and the posterior counts every row once"):
+        mle.compare(mle.find_MLE(build(), weights=np.array([1.0, 1.0, 1.0, 2.0])), sampled())
+    found = mle.compare(mle.find_MLE(build(), weights=np.ones(4)), sampled())
+    np.testing.assert_allclose(found["mle"], mle.compare(est, sampled())["mle"], rtol=1e-8)
+
+
 def test_every_column(est):
     table = mle.compare(est, sampled())
     assert " ".join(table.columns) == TABLE

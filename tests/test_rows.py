@@ -134,7 +134,7 @@ def test_a_block_is_refused_by_name(kind):
         found.weighted(np.ones(5))
     with pytest.raises(mle.ModelError, match=f"weights needs .* That of {name} is one block"):
         mle.find_MLE(model, weights=np.ones(5))
-    with pytest.raises(mle.ModelError, match=rf'cov\("HC0"\) needs .* That of {name} is one block'):
+    with pytest.raises(mle.ModelError, match=rf'cov\("sandwich"\) needs .* That of {name} is one block'):
         mle.find_MLE(model).cov("sandwich")
 
 

@@ -362,16 +362,8 @@ def _vectorized(smooth: Smooth) -> Callable[..., list[np.ndarray]]:
 
 
 def by_weights(est: Estimate) -> Refitter:
-    """Refits whose one input is a weight a row.
-
-    Raises
-    ------
-    ModelError
-        The likelihood has a term without rows; the message names it.
-    """
-    objective = est._objective
-    objective.axes.require("Weighting rows")
-    return Refitter(objective._functions.weighted, est)
+    """Refits whose one input is a weight a row; the likelihood has to have rows."""
+    return Refitter(est._objective._functions.weighted, est)
 
 
 def by_data(est: Estimate) -> tuple[Refitter, list[str]]:
