@@ -107,6 +107,7 @@ class ModelObjective:
 
     weights: np.ndarray | None = None
     is_costly = False
+    is_marginal = False
 
     def __init__(
         self,

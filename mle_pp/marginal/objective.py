@@ -15,6 +15,7 @@ for which the entries of H⁻¹ at the pattern of H suffice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,16 @@ from mle_pp import backends
 from mle_pp.marginal.curvature import Local, curvature
 from mle_pp.marginal.inner import Mode, find_mode
 from mle_pp.marginal.latents import Latents
+from mle_pp.marginal.modes import Modes, dataset
 from mle_pp.marginal.quadrature import Quadrature
 from mle_pp.objective import (
-    ModelObjective, constant_data, copies, evaluable, likelihood_terms, log_densities, observed_data,
+    ModelObjective,
+    constant_data,
+    copies,
+    evaluable,
+    likelihood_terms,
+    log_densities,
+    observed_data,
 )  # fmt: skip
 from mle_pp.parameters import Parameters
 from mle_pp.roles import RoleKind, Roles
@@ -54,6 +62,7 @@ class MarginalObjective(ModelObjective):
     """
 
     is_costly = True
+    is_marginal = True
     has_information = False
 
     def __init__(
@@ -187,6 +196,24 @@ class MarginalObjective(ModelObjective):
     def loglik(self, x: np.ndarray) -> float:
         """The marginal log-likelihood, without kept priors."""
         return self.value(x)
+
+    @cached_property
+    def modes(self) -> Modes:
+        """The latent variables on the user's scale."""
+        return Modes(self.latents, self.curvature, self.parameters.initial)
+
+    def latent(self, x: np.ndarray, covariance: np.ndarray) -> Any:
+        """Conditional modes at `x` and their standard errors, as an xr.Dataset.
+
+        Parameters
+        ----------
+        x : ndarray, shape (size,)
+        covariance : ndarray, shape (size, size)
+            Of the estimate of `x`.
+        """
+        mode = self.mode(x)
+        assert mode is not None
+        return dataset(self.modes.layout, self.modes.values(mode, x), self.modes.errors(mode, x, covariance))
 
     def _pointwise(self, x: np.ndarray) -> list[np.ndarray]:
         """The likelihood's terms given the latents at their mode, where that is known, else at their start."""

@@ -85,7 +85,7 @@ class Quadrature:
         return (scales @ node)[self._owner, self._inside]
 
     def _joint(self, mode: Mode, x: np.ndarray, scales: np.ndarray) -> np.ndarray:
-        """log of weight times integrand, of each node and block, shape (nodes, blocks)."""
+        """Log of weight times integrand, of each node and block, shape (nodes, blocks)."""
         rows = [
             self._curvature.values(mode.u + self._at(scales, node), x) + 0.5 * self._present @ node**2 + weight
             for node, weight in zip(self._nodes, self._log_weights, strict=True)
