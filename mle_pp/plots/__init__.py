@@ -2,6 +2,7 @@
 
 from mle_pp.plots.dist import plot_dist
 from mle_pp.plots.forest import plot_forest
+from mle_pp.plots.profile import plot_profile
 from mle_pp.plots.starts import plot_starts
 
-__all__ = ["plot_dist", "plot_forest", "plot_starts"]
+__all__ = ["plot_dist", "plot_forest", "plot_profile", "plot_starts"]

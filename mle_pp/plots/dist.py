@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from arviz_stats import kde
-from scipy.interpolate import PchipInterpolator
 
 from mle_pp.compare import SAMPLE_DIMS
 from mle_pp.conventions import probability
@@ -26,6 +25,7 @@ from mle_pp.plots.panels import (
     increasing,
     layout,
     profiles_of,
+    root_at,
     shaped,
 )
 from mle_pp.plots.sides import LOOKS, Sides, as_trees, both_sides, joined
@@ -246,16 +246,13 @@ def normalized(one: Profile, low: float, high: float) -> np.ndarray:
     ndarray, shape (2, grid)
         The scalar and its density; NaN where there is no profile.
     """
-    psi, root = increasing(one)
+    psi, _ = increasing(one)
     if psi.size < 3:
         return np.full((2, GRID), np.nan)
     begin = psi[0] if one.lower_status is SideStatus.FOUND else max(psi[0], min(low, one.estimate))
     end = psi[-1] if one.upper_status is SideStatus.FOUND else min(psi[-1], max(high, one.estimate))
     x = np.linspace(begin, end, GRID)
-    # The root is nearly straight, but for a maximum at an edge, where the log-likelihood is
-    at_edge = one.estimate <= psi[0] or one.estimate >= psi[-1]
-    fall = PchipInterpolator(psi, root**2)(x) if at_edge else PchipInterpolator(psi, root)(x) ** 2
-    height = np.exp(-fall / 2)
+    height = np.exp(-(root_at(one, x) ** 2) / 2)
     return np.stack([x, height / np.trapezoid(height, x)])
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from arviz_base import rcParams
+from scipy.interpolate import PchipInterpolator
 
 from mle_pp.conventions import choose
 from mle_pp.intervals.profiles import Profile, Profiles, profile_targets
-from mle_pp.intervals.scalars import target
+from mle_pp.intervals.scalars import target as scalar_target
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
@@ -139,7 +140,11 @@ def labels_of(
         expressions = [name for name in given if name.removeprefix("~") not in names]
         rest = [name for name in given if name not in expressions]
         found = choose(every, known, rest) if rest else xr.Dataset()
-        found = xr.Dataset({**found.data_vars, **{name: xr.DataArray(name).astype(object) for name in expressions}})
+        # A slash in the name of a variable would be a path to ArviZ
+        scalars = {name.replace("/", "\N{DIVISION SLASH}"): xr.DataArray(name).astype(object) for name in expressions}
+        both = {**found.data_vars, **scalars}
+        order = [name.replace("/", "\N{DIVISION SLASH}") for name in given]
+        found = xr.Dataset({name: both[name] for name in dict.fromkeys([*order, *map(str, both)]) if name in both})
     unknown = [dim for dim in coords or {} if dim not in found.dims]
     if unknown:
         raise KeyError(f"coords: {', '.join(unknown)} not among the dims ({', '.join(map(str, found.dims))}).")
@@ -168,7 +173,7 @@ def profiles_of(est: Estimate, labels: Sequence[str], ci_prob: float, points: in
     targets = {}
     for label in labels:
         try:
-            targets[label] = target(est, label)
+            targets[label] = scalar_target(est, label)
         except ValueError as error:
             if "does not depend" not in str(error):
                 raise
@@ -181,3 +186,32 @@ def increasing(one: Profile) -> tuple[np.ndarray, np.ndarray]:
     psi, root = one.psi[use], one.root[use]
     keep = np.concatenate([[True], np.diff(np.maximum.accumulate(psi)) > 0]) if psi.size else use[:0]
     return psi[keep], root[keep]
+
+
+def root_at(one: Profile, x: np.ndarray) -> np.ndarray:
+    """The signed root between the points of a profile, which are three at least."""
+    psi, root = increasing(one)
+    if psi[0] < one.estimate < psi[-1]:
+        return PchipInterpolator(psi, root)(x)
+    # Nearly straight is the root, but for a maximum at an edge, where the log-likelihood is
+    fall = np.maximum(PchipInterpolator(psi, root**2)(x), 0.0)
+    return np.sign(x - one.estimate) * np.sqrt(fall)
+
+
+# -- what ArviZ has no function for -------------------------------------------------------------------------------
+
+
+def text_below(da: xr.DataArray, target: Any, **look: Any) -> Any:
+    """A text, one a panel, as the label of the horizontal axis."""
+    from arviz_plots.plot_collection import backend_from_object
+
+    return backend_from_object(target).xlabel(str(da.item()), target, **look)
+
+
+def add_title(collection: PlotCollection, labels: xr.Dataset, labeller: Any, look: Mapping[str, Any]) -> None:
+    """The scalars' names above their panels, as ArviZ writes them."""
+    from arviz_base.labels import BaseLabeller
+    from arviz_plots.visuals import labelled_title
+
+    labeller = labeller or BaseLabeller()
+    collection.map(labelled_title, "title", data=labels, ignore_aes="all", subset_info=True, labeller=labeller, **look)
