@@ -199,7 +199,7 @@ class _Curves:
         """All curves, as ArviZ takes them."""
         sides = self._sides
         theirs = kde(sides.posterior, dim=list(SAMPLE_DIMS), grid_len=GRID).reset_coords(drop=True)
-        mine = _profile_density(sides) if self._kind == "profile" else _wald_density(sides)
+        mine = profile_densities(sides) if self._kind == "profile" else _wald_density(sides)
         names = list(sides.posterior.data_vars)
         parts = [mine[names], theirs[names]]
         if self._prior is not None:
@@ -223,7 +223,7 @@ def _wald_density(sides: Sides) -> xr.Dataset:
     return xr.concat([quantiles, curve], dim=xr.DataArray(["x", "y"], dims="plot_axis", name="plot_axis"))
 
 
-def _profile_density(sides: Sides) -> xr.Dataset:
+def profile_densities(sides: Sides) -> xr.Dataset:
     """Profile likelihoods with the area 1."""
     profiles = profiles_of(sides.est, flat(sides.scalars), FAR, points=41)
     names = list(sides.posterior.data_vars)

@@ -142,9 +142,10 @@ def labels_of(
         found = choose(every, known, rest) if rest else xr.Dataset()
         # A slash in the name of a variable would be a path to ArviZ
         scalars = {name.replace("/", "\N{DIVISION SLASH}"): xr.DataArray(name).astype(object) for name in expressions}
-        both = {**found.data_vars, **scalars}
+        both: dict[str, Any] = dict(zip(map(str, found.data_vars), found.data_vars.values(), strict=True))
+        both.update(scalars)
         order = [name.replace("/", "\N{DIVISION SLASH}") for name in given]
-        found = xr.Dataset({name: both[name] for name in dict.fromkeys([*order, *map(str, both)]) if name in both})
+        found = xr.Dataset({name: both[name] for name in dict.fromkeys([*order, *both]) if name in both})
     unknown = [dim for dim in coords or {} if dim not in found.dims]
     if unknown:
         raise KeyError(f"coords: {', '.join(unknown)} not among the dims ({', '.join(map(str, found.dims))}).")
