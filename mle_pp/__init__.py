@@ -16,7 +16,7 @@ from mle_pp.predict import Prediction, predict, simulate
 from mle_pp.criteria import information_matrix_test, rank, tic
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
-from mle_pp.plots import plot_dist, plot_forest, plot_pair, plot_profile, plot_starts
+from mle_pp.plots import plot_dist, plot_forest, plot_pair, plot_ppc, plot_profile, plot_residuals, plot_starts
 
 __all__ = [
     "Bootstrap",
@@ -54,7 +54,9 @@ __all__ = [
     "plot_dist",
     "plot_forest",
     "plot_pair",
+    "plot_ppc",
     "plot_profile",
+    "plot_residuals",
     "plot_starts",
     "predict",
     "profile",

@@ -35,7 +35,7 @@ LAYERS = {
     4: {"information", "covariances", "report", "hints", "diagnose"},
     5: {"estimate", "find", "check"},
     6: {"intervals", "hypothesis", "criteria", "predict"},
-    7: {"resample"},
+    7: {"resample", "residuals"},
     8: {"table", "datatree", "compare", "plots"},
 }
 # ... or from these siblings ...
@@ -76,7 +76,7 @@ LATE = {
 
 # Where these may be imported. The names are import roots: `arviz` is three packages besides itself.
 ALLOWED = {
-    ("pymc", "pytensor"): LAYERS[1] | LAYERS[2] | {"resample", "predict"},
+    ("pymc", "pytensor"): LAYERS[1] | LAYERS[2] | {"resample", "residuals", "predict"},
     # `conventions` passes on ArviZ's settings and its choice of variables to the layers between
     ("arviz", "arviz_base", "arviz_plots", "arviz_stats"): LAYERS[8] | {"conventions"},
 }
