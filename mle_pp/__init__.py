@@ -16,7 +16,8 @@ from mle_pp.predict import Prediction, predict, simulate
 from mle_pp.criteria import information_matrix_test, rank, tic
 from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
-from mle_pp.plots import plot_dist, plot_forest, plot_pair, plot_ppc, plot_profile, plot_residuals, plot_starts
+from mle_pp.plots import plot_dist, plot_forest, plot_pair, plot_ppc, plot_profile, plot_residuals, plot_shrinkage
+from mle_pp.plots import plot_starts
 
 __all__ = [
     "Bootstrap",
@@ -57,6 +58,7 @@ __all__ = [
     "plot_ppc",
     "plot_profile",
     "plot_residuals",
+    "plot_shrinkage",
     "plot_starts",
     "predict",
     "profile",

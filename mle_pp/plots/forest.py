@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import xarray as xr
+
 from mle_pp.conventions import probability
 from mle_pp.plots.panels import add_legend, layout
-from mle_pp.plots.sides import both_sides
+from mle_pp.plots.sides import as_trees, both_sides
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
@@ -89,16 +91,42 @@ def plot_forest(
     >>> pc.backend
     'none'
     """
+    sides = both_sides(est, idata, var_names, filter_vars, coords, ci_kind, kind)
+    inner, outer = two_probabilities(ci_probs)
+    given = {"plot_collection": plot_collection, "backend": backend, "labeller": labeller}
+    given |= {"aes_by_visuals": aes_by_visuals, "visuals": visuals}
+    trunk, twig = sides.interval(inner), sides.interval(outer)
+    return draw_forest(sides.point, trunk, twig, (inner, outer), sides.looks, **given, **pc_kwargs)
+
+
+def two_probabilities(ci_probs: tuple[float, float] | None) -> tuple[float, float]:
+    """Those of the thick and of the thin line."""
+    if ci_probs is None:
+        outer = probability(None)
+        return (0.5 if outer > 0.5 else outer / 2, outer)
+    inner, outer = map(probability, ci_probs)
+    return inner, outer
+
+
+def draw_forest(
+    point: xr.Dataset,
+    trunk: xr.Dataset,
+    twig: xr.Dataset,
+    probs: tuple[float, float],
+    looks: Mapping[str, Sequence[Any]],
+    *,
+    plot_collection: PlotCollection | None,
+    backend: str | None,
+    labeller: Any,
+    aes_by_visuals: Mapping[str, Sequence[str]] | None,
+    visuals: Mapping[str, Any] | None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Summaries along the dim ``model``, below each other, by ArviZ."""
     # Half a second, which a session without figures need not wait for
     from arviz_plots import plot_forest as draw
 
-    sides = both_sides(est, idata, var_names, filter_vars, coords, ci_kind, kind)
-    if ci_probs is None:
-        outer = probability(None)
-        ci_probs = (0.5 if outer > 0.5 else outer / 2, outer)
-    inner, outer = map(probability, ci_probs)
     if plot_collection is None:
-        looks = sides.looks
         pc_kwargs = layout({**looks, **pc_kwargs}, backend)
         pc_kwargs["aes"] = {**{key: ["model"] for key in looks}, **pc_kwargs.get("aes", {})}
     else:
@@ -106,15 +134,16 @@ def plot_forest(
     follow = {"credible_interval": ["color", "y"], "point_estimate": ["color", "y", "marker"]}
     given: dict[str, Any] = {"aes_by_visuals": {**follow, **(aes_by_visuals or {})}, "visuals": visuals}
     collection = draw(
-        sides.trees,
+        as_trees(point),
         combined=True,
-        ci_probs=(inner, outer),
+        ci_probs=probs,
         labeller=labeller,
-        stats={"trunk": sides.interval(inner), "twig": sides.interval(outer), "point_estimate": sides.point},
+        stats={"trunk": trunk, "twig": twig, "point_estimate": point},
         **given,
         **pc_kwargs,
     )
-    title = f"estimate or mean, {100 * inner:g} % and {100 * outer:g} %; from top to bottom:"
+    title = f"estimate or mean, {100 * probs[0]:g} % and {100 * probs[1]:g} %; from top to bottom:"
     aes = ["color", "marker"] if collection.backend == "matplotlib" else ["color"]
-    add_legend(collection, "model", title, len(sides.labels), aes=[key for key in aes if key in collection.aes_set])
+    columns = point.sizes["model"]
+    add_legend(collection, "model", title, columns, aes=[key for key in aes if key in collection.aes_set])
     return collection
