@@ -18,6 +18,7 @@ from mle_pp.compare import compare
 from mle_pp.datatree import from_datatree
 from mle_pp.plots import plot_dist, plot_forest, plot_pair, plot_ppc, plot_profile, plot_residuals, plot_shrinkage
 from mle_pp.plots import plot_starts
+from mle_pp.page import report
 
 __all__ = [
     "Bootstrap",
@@ -64,6 +65,7 @@ __all__ = [
     "profile",
     "rank",
     "region",
+    "report",
     "roles",
     "score_test",
     "simulate",

@@ -37,7 +37,7 @@ LAYERS = {
     5: {"estimate", "find", "check"},
     6: {"intervals", "hypothesis", "criteria", "predict"},
     7: {"resample", "residuals"},
-    8: {"table", "datatree", "compare", "plots"},
+    8: {"table", "datatree", "compare", "plots", "page"},
 }
 # ... or from these siblings ...
 SIBLINGS = {
@@ -69,6 +69,7 @@ SIBLINGS = {
     "predict": {"intervals"},
     "compare": {"datatree", "table"},
     "plots": {"datatree", "compare"},
+    "page": {"datatree", "compare", "plots"},
 }
 # ... or from these higher ones, inside a function: calls that only pass on to a later file.
 LATE = {
