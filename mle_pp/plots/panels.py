@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 COLORS = ["#0072B2", "#D55E00"]
 GREEN, GREY, BLACK = "#009E73", "#949494", "#000000"
 NAMES = {"mle": "MLE", "penalized": "penalized MLE", "map": "MAP"}
+# Room for a legend on bokeh, in dots
+BESIDE = 340
 # ArviZ's names, on every backend
 SOLID, DASHED, DOTTED, DASHDOT = "C0", "C1", "C2", "C3"
 DISK, SQUARE, TRIANGLE, CROSS = "C0", "C5", "C2", "C3"
@@ -95,7 +97,14 @@ def add_legend(collection: PlotCollection, dim: str, title: str, columns: int = 
     if collection.backend == "matplotlib":
         look |= {"loc": "outside upper center", "ncols": columns}
     if collection.backend == "plotly":
-        look["legend"] = {"x": 0, "y": 1.08, "yanchor": "bottom", "orientation": "h"}
+        # In the margin above, which is made high enough
+        above = {"x": 0, "y": 0.98, "yref": "container", "yanchor": "top", "orientation": "h"}
+        look |= {"legend": above, "margin": {"t": 105}}
+    if collection.backend == "bokeh":
+        # At the right of the last panel of the first row, which is made as much wider
+        panel = collection.iget_target(0, -1)
+        panel.width = max(panel.width or 0, 360) + BESIDE
+        look["margin"] = 10
     collection.add_legend(dim, title=title, **{**look, **given})
 
 
