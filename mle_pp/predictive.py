@@ -18,6 +18,7 @@ from pymc.logprob.basic import logcdf
 from pymc.pytensorf import find_rng_nodes
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.type import discrete_dtypes
 
@@ -203,6 +204,12 @@ def retargeted(objective: ModelObjective) -> tuple[ModelObjective, Callable[[Map
     return other, observe
 
 
+def depends_on_latent(objective: ModelObjective, rv: Any) -> bool:
+    """Whether the law of an observed variable is known only when latent ones are."""
+    latent = {objective.model[name] for name in objective.roles.names(RoleKind.LATENT)}
+    return not latent.isdisjoint(ancestors([rv]))
+
+
 def log_cdfs(objective: ModelObjective, rv: Any) -> list[Variable] | None:
     """Logarithms of F(y) and F(y−) at the observations of a variable, as graphs of the flat vector.
 
@@ -213,7 +220,7 @@ def log_cdfs(objective: ModelObjective, rv: Any) -> list[Variable] | None:
         several dimensions to a draw, or depends on what is latent.
     """
     op = rv.owner.op
-    if not isinstance(op, RandomVariable) or op.ndim_supp or objective.roles.names(RoleKind.LATENT):
+    if not isinstance(op, RandomVariable) or op.ndim_supp or depends_on_latent(objective, rv):
         return None
     value = objective.data[rv.name]
     is_discrete = rv.dtype in discrete_dtypes

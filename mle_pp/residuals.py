@@ -14,8 +14,7 @@ from scipy.special import ndtri
 from mle_pp import backends
 from mle_pp.conventions import one_of, select, whole
 from mle_pp.layout import make_layout
-from mle_pp.predictive import at_vector, expected_value, log_cdfs, simulator
-from mle_pp.roles import RoleKind
+from mle_pp.predictive import at_vector, depends_on_latent, expected_value, log_cdfs, simulator
 
 if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
@@ -135,7 +134,7 @@ def _probabilities(est: Estimate, rv: Any) -> tuple[np.ndarray, np.ndarray] | No
 
 def _mean(est: Estimate, rv: Any) -> np.ndarray | None:
     """The mean at the estimate; None where there is no formula for it, or it depends on what is latent."""
-    if est._objective.roles.names(RoleKind.LATENT):
+    if depends_on_latent(est._objective, rv):
         return None
     with backends.without_c_compiler():
         graph = expected_value(rv)

@@ -91,9 +91,10 @@ def test_groups_are_integrated_by_simulation():
         mu, tau = pm.Normal("mu"), pm.HalfNormal("tau")
         u = pm.Normal("u", 0, tau, shape=8)
         pm.Normal("y", mu + u[np.repeat(np.arange(8), 5)], 1, observed=RNG.normal(np.repeat(RNG.normal(0, 2, 8), 5)))
+        pm.Normal("z", mu, 1, observed=RNG.normal(size=3))
     est = mle.find_MLE(model)
     found = quantile_residuals(est, n=2000, random_seed=5)
-    assert found.methods == {"y": "simulation"}
+    assert found.methods == {"y": "simulation", "z": "cdf"}
     sd = np.hypot(float(est.params["tau"]), 1)
     exact = (est._objective.data["y"] - float(est.params["mu"])) / sd
     np.testing.assert_allclose(stats.norm.cdf(found.value["y"]), stats.norm.cdf(exact), atol=0.05)

@@ -113,6 +113,17 @@ def test_options(est):
         mle.plot_profile(est, coords={"place": "b"})
 
 
+@pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning", "ignore::mle_pp.ProfileWarning")
+def test_limits_without_a_curve_are_shown():
+    with pm.Model() as model:
+        pm.Uniform("y", 0, pm.HalfNormal("theta", 10), observed=[1.0, 2.0, 3.0, 4.5])
+    collection = mle.plot_profile(mle.find_MLE(model), ci_prob=0.8, backend="matplotlib")
+    limits = collection.viz["interval"]["theta"].item().get_xdata()
+    # The largest observation, and where (4.5 / theta)⁴ = 0.2
+    np.testing.assert_allclose(limits, [4.5, 4.5 * 0.2**-0.25], rtol=1e-6)
+    assert collection.viz["curve"]["theta"].sel(curve="profile likelihood").item() is None
+
+
 def test_posterior_modes_have_no_profile(est):
     with pytest.raises(ValueError, match="posterior mode"):
         mle.plot_profile(mle.find_MAP(est.model), backend="none")

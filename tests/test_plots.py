@@ -221,6 +221,27 @@ def test_withheld_and_infinite_scalars_are_left_out(plot, backend, tmp_path):
         assert lines.sel(model=POSTERIOR).item() is not None
 
 
+@pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")
+def test_what_is_no_estimate_is_not_drawn(tmp_path):
+    with pm.Model() as model:
+        mu, sigma = pm.Normal("mu", shape=2), pm.HalfNormal("sigma", shape=2)
+        pm.NormalMixture("y", w=[0.5, 0.5], mu=mu, sigma=sigma, observed=[0.0, 1.0])
+    est = mle.find_MLE(model, on_failure="return")
+    assert est.verdict.status is mle.Status.UNBOUNDED
+    draws = {name: RNG.gamma(2, size=(2, 50, 2)) for name in ("mu", "sigma")}
+    idata = az.from_dict({"posterior": draws, "observed_data": {"y": np.array([0.0, 1.0])}})
+    for plot in (mle.plot_forest, mle.plot_dist, mle.plot_pair, mle.plot_ppc, mle.plot_shrinkage):
+        with pytest.raises(ValueError, match=r"no estimate to draw.*UNBOUNDED"):
+            plot(est, idata, backend="none")
+    with pytest.raises(ValueError, match=r"no estimate to draw.*UNBOUNDED"):
+        mle.plot_residuals(est, backend="none")
+    with pytest.raises(ValueError, match="UNBOUNDED"):
+        mle.plot_profile(est, backend="none")
+    page = mle.report(est, idata, tmp_path / "fit.html").read_text(encoding="utf-8")
+    assert page.count("Not drawn") == 5
+    assert page.count("data:image/png") == 1
+
+
 @pytest.mark.parametrize("name", ["forest", "dist"])
 def test_examples_in_docstrings(name):
     assert doctest.testmod(sys.modules[f"mle_pp.plots.{name}"]).failed == 0

@@ -31,6 +31,18 @@ SOLID, DASHED, DOTTED, DASHDOT = "C0", "C1", "C2", "C3"
 DISK, SQUARE, TRIANGLE, CROSS = "C0", "C5", "C2", "C3"
 
 
+def refuse_failure(est: Estimate) -> None:
+    """Refuse to draw what is no estimate.
+
+    Raises
+    ------
+    ValueError
+        No maximum was found; with the verdict.
+    """
+    if est.verdict.status.is_failure:
+        raise ValueError(f"There is no estimate to draw (plot_starts shows the search). {est.verdict.message}")
+
+
 def options(visuals: Mapping[str, Any] | None, known: Sequence[str], off: Sequence[str] = ()) -> dict[str, Any]:
     """What was asked for about each visual: False, or its keyword arguments.
 

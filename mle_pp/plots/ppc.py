@@ -25,6 +25,7 @@ from mle_pp.plots.panels import (
     ignored,
     layout,
     options,
+    refuse_failure,
     set_aesthetic,
 )
 from mle_pp.predict import simulate
@@ -123,6 +124,7 @@ def plot_ppc(
     from arviz_plots import PlotCollection
     from arviz_plots import visuals as draw
 
+    refuse_failure(est)
     look = options(visuals, VISUALS)
     follows = chosen_aes(aes_by_visuals, {"band": ["color"], "edges": ["color", "linestyle"]})
     n, prob = whole("n", n), probability(ci_prob)

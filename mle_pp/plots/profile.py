@@ -115,7 +115,8 @@ def plot_profile(
     -----
     The signed root r(ψ) = sign(ψ − ψ̂) √(2(ℓ̂ − ℓ(ψ))) crosses the dotted cutoffs ±z at the ends of the profile interval,
     the thick line at r = 0. Under the Wald approximation it would be (ψ − ψ̂)/se. Limits are disks where the profile
-    crosses a cutoff, squares where it ends at an edge of the support, triangles where it goes on to infinity.
+    crosses a cutoff, squares where it ends at an edge of the support, triangles where it goes on to infinity. Where the
+    support of the data ends at a parameter, limits follow a law of their own, and there is no curve.
 
     References
     ----------
@@ -279,8 +280,12 @@ class _Part:
         # A little further than the profile goes
         reach = 1.15 * z * np.array([-1.0, 1.0])
         self.wald = np.stack([self.estimate + error * reach, reach])
-        limits = np.clip([one.lower, one.upper], psi[0], psi[-1])
-        self.ends = np.stack([limits, np.interp(limits, psi, root)], axis=1)
+        # Limits that belong to no curve are shown all the same
+        limits = np.array([one.lower, one.upper])
+        limits = (
+            np.clip(limits, psi[0], psi[-1]) if np.isfinite(psi[0]) else np.where(np.isfinite(limits), limits, np.nan)
+        )
+        self.ends = np.stack([limits, np.interp(limits, psi, root) if np.isfinite(psi[0]) else 0 * limits], axis=1)
 
     def _window(self, psi: np.ndarray, root: np.ndarray, error: float, z: float) -> tuple[float, float]:
         """From where to where the curve is shown: all of it, but for what goes on to infinity."""

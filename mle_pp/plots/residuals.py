@@ -11,7 +11,7 @@ from scipy.special import ndtri
 from scipy.stats import beta
 
 from mle_pp.conventions import probability
-from mle_pp.plots.panels import BLACK, COLORS, DASHED, DISK, DOTTED, GREY, SOLID, layout, options
+from mle_pp.plots.panels import BLACK, COLORS, DASHED, DISK, DOTTED, GREY, SOLID, layout, options, refuse_failure
 from mle_pp.residuals import Residuals, quantile_residuals
 
 if TYPE_CHECKING:
@@ -83,8 +83,9 @@ def plot_residuals(
     Notes
     -----
     A residual is Φ⁻¹(u), with u uniform between F(y−) and F(y), the model's distribution function at the estimate
-    (Dunn and Smyth 1996). By simulation, it cannot exceed Φ⁻¹(1 − 1/n) by much. With latent variables, F is that of
-    the observation after they were integrated: the residuals of a group go up and down together.
+    (Dunn and Smyth 1996). By simulation, it cannot exceed Φ⁻¹(1 − 1/n) by much; means without a formula are simulated,
+    too, and have a Monte Carlo error. With latent variables, F is that of the observation after they were integrated:
+    the residuals of a group go up and down together.
 
     References
     ----------
@@ -105,6 +106,7 @@ def plot_residuals(
     from arviz_plots import PlotCollection
     from arviz_plots import visuals as draw
 
+    refuse_failure(est)
     look = options(visuals, VISUALS)
     found = quantile_residuals(est, var_names, filter_vars, method=method, n=n, random_seed=random_seed)
     points = _points(found, coords or {})

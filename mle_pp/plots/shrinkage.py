@@ -16,7 +16,7 @@ from mle_pp.compare import SAMPLE_DIMS, matched_posterior
 from mle_pp.conventions import select
 from mle_pp.errors import ModelError
 from mle_pp.plots.forest import draw_forest, two_probabilities
-from mle_pp.plots.panels import NAMES
+from mle_pp.plots.panels import NAMES, refuse_failure
 from mle_pp.plots.sides import LOOKS, joined
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def plot_shrinkage(
     >>> [str(name) for name in pc.viz["point_estimate"].data_vars]
     ['u']
     """
+    refuse_failure(est)
     modes, errors = _latent(est)
     _, unchecked = matched_posterior(est, idata, [], None)
     if unchecked:

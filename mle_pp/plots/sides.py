@@ -30,6 +30,7 @@ from mle_pp.plots.panels import (
     flat,
     labels_of,
     profiles_of,
+    refuse_failure,
     shaped,
 )
 
@@ -159,6 +160,7 @@ def both_sides(
     kind: str | Sequence[str] = "wald",
 ) -> Sides:
     """The estimate and a posterior, checked to be of the same model and data."""
+    refuse_failure(est)
     kinds = (kind,) if isinstance(kind, str) else tuple(dict.fromkeys(kind))
     for one in kinds or ("none",):
         one_of("kind", one, KINDS)
