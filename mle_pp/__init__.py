@@ -17,7 +17,9 @@ from mle_pp.criteria import information_matrix_test, rank, tic
 from mle_pp.compare import Comparison, compare
 from mle_pp.approximate import approximate_posterior
 from mle_pp.datatree import from_datatree
-from mle_pp.plots import plot_dist, plot_forest, plot_starts
+from mle_pp.plots import plot_dist, plot_forest, plot_pair, plot_ppc, plot_profile, plot_residuals, plot_shrinkage
+from mle_pp.plots import plot_starts
+from mle_pp.page import report
 
 __all__ = [
     "Bootstrap",
@@ -56,11 +58,17 @@ __all__ = [
     "lr_test",
     "plot_dist",
     "plot_forest",
+    "plot_pair",
+    "plot_ppc",
+    "plot_profile",
+    "plot_residuals",
+    "plot_shrinkage",
     "plot_starts",
     "predict",
     "profile",
     "rank",
     "region",
+    "report",
     "roles",
     "score_test",
     "simulate",

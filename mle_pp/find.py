@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mle_pp import report
+from mle_pp import wording
 from mle_pp.checks import check_data, check_model
 from mle_pp.diagnose import Diagnosis, diagnose, is_noise, rounding
 from mle_pp.errors import EstimationError, ModelError, VerdictWarning
@@ -211,7 +211,7 @@ def _find(
             objective.check_possible()
         diagnosis, reached = _judge(objective, runs)
         dropped = [name for name in found.names(RoleKind.LATENT) if name not in integrated]
-        diagnosis = diagnosis.adding([report.missing(name) for name in dropped])
+        diagnosis = diagnosis.adding([wording.missing(name) for name in dropped])
         estimate = assemble(model, found, objective, runs, reached, diagnosis)
     verdict = estimate.verdict
     if verdict.status.is_failure and on_failure == "raise":
@@ -327,12 +327,12 @@ def _beside(objective: ModelObjective, runs: list[Run], optima: list[Optimum], c
     ran_away = [end for end in optima if end.stop is Stop.FAR and end.value > value]
     if ran_away and not objective.is_bounded:
         collapsed = (np.abs(ran_away[0].x - parameters.default) > 5) & (objective.units > 0)
-        found.insert(0, report.unbounded_elsewhere(report.owners(parameters, collapsed)))
+        found.insert(0, wording.unbounded_elsewhere(wording.owners(parameters, collapsed)))
     ends = [run.optimum.value for run in runs if run.optimum.stop is Stop.SMALL_DECREMENT]
     here = sum(abs(end - value) <= 1e-6 * max(1.0, abs(value)) for end in ends)
     lower = [end for end in optima if end.stop is Stop.SMALL_DECREMENT and end.value < value - 1e-3]
     if chosen.verdict.ok and len(lower) >= 2 and here <= 1:
-        found.append(report.many_maxima(parameters, len(runs), 1 + len(lower)))
+        found.append(wording.many_maxima(parameters, len(runs), 1 + len(lower)))
     return found
 
 

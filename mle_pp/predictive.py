@@ -14,9 +14,13 @@ import numpy as np
 import pytensor.tensor as pt
 from pymc.distributions.moments.means import mean
 from pymc.exceptions import UndefinedMomentException
+from pymc.logprob.basic import logcdf
 from pymc.pytensorf import find_rng_nodes
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.random.op import RandomVariable
+from pytensor.tensor.type import discrete_dtypes
 
 from mle_pp import backends
 from mle_pp.errors import ModelError
@@ -198,3 +202,30 @@ def retargeted(objective: ModelObjective) -> tuple[ModelObjective, Callable[[Map
             target.set_value(np.asarray(values[name], dtype=target.type.dtype))
 
     return other, observe
+
+
+def depends_on_latent(objective: ModelObjective, rv: Any) -> bool:
+    """Whether the law of an observed variable is known only when latent ones are."""
+    latent = {objective.model[name] for name in objective.roles.names(RoleKind.LATENT)}
+    return not latent.isdisjoint(ancestors([rv]))
+
+
+def log_cdfs(objective: ModelObjective, rv: Any) -> list[Variable] | None:
+    """Logarithms of F(y) and F(y−) at the observations of a variable, as graphs of the flat vector.
+
+    Returns
+    -------
+    list of Variable or None
+        None where PyMC knows no distribution function, the variable is no plain one (censored, mixed, a mixture), has
+        several dimensions to a draw, or depends on what is latent.
+    """
+    op = rv.owner.op
+    if not isinstance(op, RandomVariable) or op.ndim_supp or depends_on_latent(objective, rv):
+        return None
+    value = objective.data[rv.name]
+    is_discrete = rv.dtype in discrete_dtypes
+    try:
+        graphs = [logcdf(rv, at, warn_rvs=False) for at in (value, value - 1 if is_discrete else value)]
+    except NotImplementedError:
+        return None
+    return at_vector(objective, graphs, hold_observed=True)

@@ -35,11 +35,11 @@ LAYERS = {
     },
     2: {"objective", "marginal", "stream", "checks", "predictive", "simulated", "newdata", "unconstrained"},
     3: {"optimize"},
-    4: {"information", "covariances", "report", "hints", "diagnose"},
+    4: {"information", "covariances", "wording", "hints", "diagnose"},
     5: {"estimate", "find", "check"},
     6: {"intervals", "hypothesis", "criteria", "predict"},
-    7: {"resample"},
-    8: {"table", "datatree", "approximate", "compare", "plots"},
+    7: {"resample", "residuals"},
+    8: {"table", "datatree", "approximate", "compare", "plots", "page"},
 }
 # ... or from these siblings ...
 SIBLINGS = {
@@ -64,15 +64,16 @@ SIBLINGS = {
     "simulated": {"objective", "predictive"},
     "unconstrained": {"objective"},
     "covariances": {"information"},
-    "report": {"information"},
-    "hints": {"report"},
-    "diagnose": {"information", "report"},
+    "wording": {"information"},
+    "hints": {"wording"},
+    "diagnose": {"information", "wording"},
     "find": {"estimate"},
     "hypothesis": {"intervals"},
     "criteria": {"hypothesis"},
     "predict": {"intervals"},
     "compare": {"datatree", "table"},
     "plots": {"datatree", "compare"},
+    "page": {"datatree", "compare", "plots"},
 }
 # ... or from these higher ones, inside a function: calls that only pass on to a later file.
 LATE = {
@@ -82,7 +83,7 @@ LATE = {
 
 # Where these may be imported. The names are import roots: `arviz` is three packages besides itself.
 ALLOWED = {
-    ("pymc", "pytensor"): LAYERS[1] | LAYERS[2] | {"resample", "predict"},
+    ("pymc", "pytensor"): LAYERS[1] | LAYERS[2] | {"resample", "residuals", "predict"},
     # `conventions` passes on ArviZ's settings and its choice of variables to the layers between
     ("arviz", "arviz_base", "arviz_plots", "arviz_stats"): LAYERS[8] | {"conventions"},
 }
