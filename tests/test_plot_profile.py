@@ -97,6 +97,13 @@ def test_profiles_are_drawn_as_they_are(est):
         mle.plot_profile(found, "exp(sigma)")
 
 
+def test_choice_of_scalars(est):
+    for given, expected in (("~mu", ["sigma"]), (["sigma", "mu[a]"], ["sigma", "mu[a]"])):
+        assert list(mle.plot_profile(est, given, backend="none").viz["curve"].data_vars) == expected
+    like = mle.plot_profile(est, "sig", filter_vars="like", backend="none")
+    assert list(like.viz["curve"].data_vars) == ["sigma"]
+
+
 def test_options(est):
     look = {"cutoff": False, "curve": {"width": 3}}
     collection = mle.plot_profile(est, "sigma", backend="matplotlib", visuals=look, figure_kwargs={"figsize": (7, 5)})

@@ -7,6 +7,7 @@ import arviz as az
 import numpy as np
 import pymc as pm
 import pytest
+import xarray as xr
 from scipy.stats import lognorm, norm
 
 import mle_pp as mle
@@ -126,6 +127,24 @@ def test_the_prior_is_shown_where_the_others_are(est, idata):
     # A half-Cauchy density, from 400 draws
     np.testing.assert_allclose(np.trapezoid(y, x), 2 / np.pi * np.ptp(np.arctan(x)), atol=0.06)
     assert collection.viz["credible_interval"]["sigma"].sel(model="prior").item() is None
+
+
+def test_a_prior_of_some_variables_is_shown_for_these(est, idata):
+    tree = with_prior(idata)
+    tree["prior"] = xr.DataTree(tree["prior"].to_dataset()[["sigma"]])
+    lines = mle.plot_dist(est, tree, backend="matplotlib").viz["dist"]
+    assert lines["sigma"].sel(model="prior").item() is not None
+    assert all(line is None for line in lines["mu"].sel(model="prior").values)
+
+
+@pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])
+def test_numbers_and_figures_of_ones_own(est, idata, backend):
+    collection = mle.plot_forest(est, idata, backend=backend)
+    assert mle.plot_forest(est, idata, plot_collection=collection) is collection
+    shifted = both_sides(est, idata, None, None, None, None).point + 1
+    moved = mle.plot_forest(est, idata, backend="matplotlib", stats={"point_estimate": shifted})
+    x = moved.viz["point_estimate"]["sigma"].sel(model=MLE).item().get_offsets()[0, 0]
+    assert x == pytest.approx(float(est.params["sigma"]) + 1)
 
 
 def test_a_side_that_never_falls_ends_where_the_posterior_does():

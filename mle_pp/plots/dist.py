@@ -57,6 +57,7 @@ def plot_dist(
     labeller: Any = None,
     aes_by_visuals: Mapping[str, Sequence[str]] | None = None,
     visuals: Mapping[str, Any] | None = None,
+    stats: Mapping[str, Any] | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
     """Densities, a panel a scalar: the posterior's, the normalized profile likelihood, and the prior's.
@@ -85,6 +86,8 @@ def plot_dist(
     labeller : labeller, optional
     aes_by_visuals, visuals : mapping, optional
         As in `arviz_plots.plot_dist`; ``point_estimate_text`` is off unless asked for.
+    stats : mapping, optional
+        As in `arviz_plots.plot_dist`: densities, intervals or points in place of those computed here.
     **pc_kwargs
         Passed to `arviz_plots.plot_dist`: ``col_wrap``, ``figure_kwargs``, ...
 
@@ -152,7 +155,13 @@ def plot_dist(
         "point_estimate": ["color", "marker", "y"],
     }
     point = curves.with_prior(sides.point)
+    numbers = {
+        "dist": curves.density,
+        "credible_interval": curves.with_prior(sides.interval(prob)),
+        "point_estimate": point,
+    }
     given: dict[str, Any] = {
+        "stats": {**numbers, **(stats or {})},
         "aes_by_visuals": {**follow, **(aes_by_visuals or {})},
         "visuals": {"point_estimate_text": False, **(visuals or {})},
     }
@@ -161,17 +170,13 @@ def plot_dist(
         kind="kde",
         ci_prob=prob,
         labeller=labeller,
-        stats={
-            "dist": curves.density,
-            "credible_interval": curves.with_prior(sides.interval(prob)),
-            "point_estimate": point,
-        },
         **given,
         **pc_kwargs,
     )
     # Curves carry no markers
     lines = {"aes": [key for key in ("color", "linestyle") if key in collection.aes_set]}
-    add_legend(collection, "model", f"density; estimate or mean, and {100 * prob:g} % interval", 3, **lines)
+    if "legend" not in collection.viz.children:
+        add_legend(collection, "model", f"density; estimate or mean, and {100 * prob:g} % interval", 3, **lines)
     return collection
 
 
@@ -269,9 +274,10 @@ def _prior(idata: Any, sides: Sides) -> xr.Dataset | None:
     # By label, in the posterior's order
     template = sides.posterior.isel(chain=0, draw=0, drop=True)
     found = found.sel({dim: template[dim].values for dim in template.dims if dim in found.dims})
-    return found.assign(
-        {name: np.nan * template[name].expand_dims(chain=1, draw=1) for name in template if name not in names}
-    )
+    # The others have none
+    first = found[names[0]]
+    nothing = first.isel({dim: 0 for dim in first.dims if dim not in SAMPLE_DIMS}, drop=True) * np.nan
+    return found.assign({name: nothing * template[name] for name in template if name not in names})
 
 
 def _prior_density(prior: xr.Dataset, others: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -291,11 +297,10 @@ def _prior_density(prior: xr.Dataset, others: Sequence[xr.Dataset]) -> xr.Datase
 
 def _within(draws: np.ndarray, low: float, high: float) -> np.ndarray:
     """The density of draws between two ends: that of those inside, with their share as its area."""
-    x, inside = np.linspace(low, high, GRID), draws[(draws >= low) & (draws <= high)]
+    inside = draws[(draws >= low) & (draws <= high)]
+    if not inside.size:
+        return np.full((2, GRID), np.nan)
+    x, share = np.linspace(low, high, GRID), inside.size / np.sum(np.isfinite(draws))
     if inside.size < _FEWEST or np.ptp(inside) == 0:
-        return np.stack(
-            [x, np.full(GRID, inside.size / np.sum(np.isfinite(draws)) / (high - low) if inside.size else np.nan)]
-        )
-    curve = kde(inside, grid_len=GRID)
-    height = np.interp(x, *curve[:2]) * inside.size / np.sum(np.isfinite(draws))
-    return np.stack([x, height])
+        return np.stack([x, np.full(GRID, share / (high - low))])
+    return np.stack([x, share * np.interp(x, *kde(inside, grid_len=GRID)[:2])])

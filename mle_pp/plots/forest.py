@@ -32,6 +32,7 @@ def plot_forest(
     labeller: Any = None,
     aes_by_visuals: Mapping[str, Sequence[str]] | None = None,
     visuals: Mapping[str, Any] | None = None,
+    stats: Mapping[str, Any] | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
     """Forest plot: each scalar's estimate with its intervals, and below the posterior mean with its credible intervals.
@@ -56,6 +57,8 @@ def plot_forest(
     labeller : labeller, optional
     aes_by_visuals, visuals : mapping, optional
         As in `arviz_plots.plot_forest`.
+    stats : mapping, optional
+        As in `arviz_plots.plot_forest`: intervals or points in place of those computed here.
     **pc_kwargs
         Passed to `arviz_plots.plot_forest`: ``labels``, ``shade_label``, ``figure_kwargs``, ...
 
@@ -93,8 +96,8 @@ def plot_forest(
     """
     sides = both_sides(est, idata, var_names, filter_vars, coords, ci_kind, kind)
     inner, outer = two_probabilities(ci_probs)
-    given = {"plot_collection": plot_collection, "backend": backend, "labeller": labeller}
-    given |= {"aes_by_visuals": aes_by_visuals, "visuals": visuals}
+    given: dict[str, Any] = {"plot_collection": plot_collection, "backend": backend, "labeller": labeller}
+    given |= {"aes_by_visuals": aes_by_visuals, "visuals": visuals, "stats": stats}
     trunk, twig = sides.interval(inner), sides.interval(outer)
     return draw_forest(sides.point, trunk, twig, (inner, outer), sides.looks, **given, **pc_kwargs)
 
@@ -120,6 +123,7 @@ def draw_forest(
     labeller: Any,
     aes_by_visuals: Mapping[str, Sequence[str]] | None,
     visuals: Mapping[str, Any] | None,
+    stats: Mapping[str, Any] | None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
     """Summaries along the dim ``model``, below each other, by ArviZ."""
@@ -133,17 +137,18 @@ def draw_forest(
         pc_kwargs["plot_collection"] = plot_collection
     follow = {"credible_interval": ["color", "y"], "point_estimate": ["color", "y", "marker"]}
     given: dict[str, Any] = {"aes_by_visuals": {**follow, **(aes_by_visuals or {})}, "visuals": visuals}
+    given["stats"] = {"trunk": trunk, "twig": twig, "point_estimate": point, **(stats or {})}
     collection = draw(
         as_trees(point),
         combined=True,
         ci_probs=probs,
         labeller=labeller,
-        stats={"trunk": trunk, "twig": twig, "point_estimate": point},
         **given,
         **pc_kwargs,
     )
     title = f"estimate or mean, {100 * probs[0]:g} % and {100 * probs[1]:g} %; from top to bottom:"
     aes = ["color", "marker"] if collection.backend == "matplotlib" else ["color"]
     columns = point.sizes["model"]
-    add_legend(collection, "model", title, columns, aes=[key for key in aes if key in collection.aes_set])
+    if "legend" not in collection.viz.children:
+        add_legend(collection, "model", title, columns, aes=[key for key in aes if key in collection.aes_set])
     return collection

@@ -151,8 +151,9 @@ def labels_of(
     layouts = (est._layout, est._derived_layout)
     known = [entry for layout in layouts for entry in layout]
     every = xr.merge([layout.dataset(np.array(layout.labels, dtype=object)) for layout in layouts])
+    usual = list(map(str, est.params)) if default is None else list(default)
     if var_names is None:
-        found = every[list(est.params.data_vars) if default is None else list(default)]
+        found = every[usual]
     elif filter_vars is not None:
         found = choose(every, known, var_names, filter_vars)
     else:
@@ -161,6 +162,8 @@ def labels_of(
         expressions = [name for name in given if name.removeprefix("~") not in names]
         rest = [name for name in given if name not in expressions]
         found = choose(every, known, rest) if rest else xr.Dataset()
+        if rest and all(name.startswith("~") for name in rest):
+            found = found[[name for name in found if name in usual]]
         # A slash in the name of a variable would be a path to ArviZ
         scalars = {name.replace("/", "\N{DIVISION SLASH}"): xr.DataArray(name).astype(object) for name in expressions}
         both: dict[str, Any] = dict(zip(map(str, found.data_vars), found.data_vars.values(), strict=True))

@@ -39,6 +39,7 @@ def plot_shrinkage(
     labeller: Any = None,
     aes_by_visuals: Mapping[str, Sequence[str]] | None = None,
     visuals: Mapping[str, Any] | None = None,
+    stats: Mapping[str, Any] | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
     """Forest plot of what was integrated: conditional modes with their intervals, and below them the posterior.
@@ -61,7 +62,7 @@ def plot_shrinkage(
     plot_collection : PlotCollection, optional
     backend : {"matplotlib", "bokeh", "plotly"}, optional
     labeller : labeller, optional
-    aes_by_visuals, visuals : mapping, optional
+    aes_by_visuals, visuals, stats : mapping, optional
         As in `arviz_plots.plot_forest`.
     **pc_kwargs
         Passed to `arviz_plots.plot_forest`: ``labels``, ``shade_label``, ``figure_kwargs``, ...
@@ -122,8 +123,8 @@ def plot_shrinkage(
     inner, outer = two_probabilities(ci_probs)
     columns = zip(LOOKS["wald"], LOOKS["posterior"], strict=True)
     looks = {key: list(pair) for key, pair in zip(("color", "linestyle", "marker"), columns, strict=True)}
-    given = {"plot_collection": plot_collection, "backend": backend, "labeller": labeller}
-    given |= {"aes_by_visuals": aes_by_visuals, "visuals": visuals}
+    given: dict[str, Any] = {"plot_collection": plot_collection, "backend": backend, "labeller": labeller}
+    given |= {"aes_by_visuals": aes_by_visuals, "visuals": visuals, "stats": stats}
     point = joined([modes, posterior.mean(SAMPLE_DIMS)], labels)
     return draw_forest(point, interval(inner), interval(outer), (inner, outer), looks, **given, **pc_kwargs)
 
