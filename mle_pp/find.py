@@ -20,7 +20,7 @@ from mle_pp.hints import hints
 from mle_pp.information import limits, scales_at, slides, without_limit
 from mle_pp.marginal.objective import MarginalObjective
 from mle_pp.objective import ModelObjective
-from mle_pp.optimize import Anchors, Optimum, Run, Stop, check_method, maximize, run_starts
+from mle_pp.optimize import Anchors, Optimum, Run, Stop, check_method, maximize, polished, run_starts
 from mle_pp.roles import RoleKind, Roles, droppable, resolve_model, roles
 from mle_pp.verdict import Finding
 
@@ -280,6 +280,7 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
     order = sorted(range(len(optima)), key=lambda k: rank[k])
     diagnoses: list[Diagnosis] = []
     for k in order:
+        optima[k] = replace(optima[k], optimum=polished(objective, optima[k].optimum))
         diagnoses.append(diagnose(objective, objective.parameters, optima[k].optimum))
         if not diagnoses[-1].verdict.status.is_failure:
             break

@@ -33,7 +33,8 @@ def spike(objective: ModelObjective, optimum: Optimum) -> Finding | None:
     classical cases are mixtures with free standard deviations (Day 1969, Biometrika 56) and the Student t with free
     degrees of freedom (Fernandez and Steel 1999, Biometrika 86).
     """
-    if objective.size > _MOST or objective.is_bounded:
+    # A location on an observation is no spike where a distribution of latents is around it
+    if objective.size > _MOST or objective.is_bounded or objective.is_marginal:
         return None
     logs = [k for k in range(objective.size) if objective.units[k] > 0]
     for point in _on_an_observation(objective, optimum.x):

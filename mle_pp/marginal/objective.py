@@ -15,11 +15,12 @@ for which the entries of H⁻¹ at the pattern of H suffice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import pymc as pm
+from threadpoolctl import ThreadpoolController
 
 from mle_pp import backends
 from mle_pp.marginal.curvature import Local, curvature
@@ -106,11 +107,12 @@ class MarginalObjective(ModelObjective):
         key = x.tobytes()
         if self._known[0] != key:
             found = None
-            for start in (self._last, self.latents.initial):
-                found = find_mode(self.curvature, x, start)
-                if found is not None:
-                    self._last = found.u
-                    break
+            with one_thread():
+                for start in (self._last, self.latents.initial):
+                    found = find_mode(self.curvature, x, start)
+                    if found is not None:
+                        self._last = found.u
+                        break
             self._known = (key, found)
         return self._known[1]
 
@@ -130,6 +132,10 @@ class MarginalObjective(ModelObjective):
         mode = self.mode(x)
         if mode is None:
             return -np.inf, np.full(x.size, np.nan)
+        with one_thread():
+            return self._value_gradient(mode, x)
+
+    def _value_gradient(self, mode: Mode, x: np.ndarray) -> tuple[float, np.ndarray]:
         if self._quadrature is None:
             # What is left of the gradient in u makes the result that at the mode itself, to first order
             value, outer, bar, push = laplace(mode), 0.0, 0.5 * mode.factor.inverse(), mode.local.gradient
@@ -220,6 +226,16 @@ class MarginalObjective(ModelObjective):
         key, mode = self._known
         known = mode is not None and key == x.tobytes()
         return self._terms(mode.u if mode is not None and known else self.latents.initial, x)
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> Any:
+    """Linear algebra on one thread: for thousands of small matrices, waking others takes longer than the work."""
+    return _threads().limit(limits=1, user_api="blas")
 
 
 def laplace(mode: Mode) -> float:

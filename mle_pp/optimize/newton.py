@@ -125,6 +125,8 @@ def trust_region(
     name: str,
     curvature: Callable[[_Point], np.ndarray],
     max_iterations: int,
+    window: int = _WINDOW,
+    least: float = 1e-4,
 ) -> Optimum:
     """Iterate until the quadratic model promises nothing more.
 
@@ -137,6 +139,9 @@ def trust_region(
     curvature : callable
         From a point to the matrix of the quadratic model.
     max_iterations : int
+    window : int
+    least : float
+        The search ends where the function has not risen by so much, relative to its size, in so many iterations.
     """
     point = _Point.at(objective, np.asarray(start, dtype=float))
     if point is None:
@@ -190,8 +195,8 @@ def trust_region(
             if -point.value > _FAR or np.any(np.abs(point.x) > far):
                 stop = Stop.FAR
                 break
-        if iteration % _WINDOW == 0:
-            if last - point.value < 1e-4 * max(1.0, abs(point.value)):
+        if iteration % window == 0:
+            if last - point.value < least * max(1.0, abs(point.value)):
                 stop = Stop.NO_PROGRESS
                 break
             last = point.value
