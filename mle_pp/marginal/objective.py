@@ -42,6 +42,8 @@ from mle_pp.roles import RoleKind, Roles
 from mle_pp.rows import Rows
 
 _LOG_2PI = np.log(2 * np.pi)
+# The step of a difference, in standard errors
+_FRACTION = 5e-4
 
 
 class MarginalObjective(ModelObjective):
@@ -148,30 +150,21 @@ class MarginalObjective(ModelObjective):
     def hessian(self, x: np.ndarray) -> np.ndarray:
         """Second derivatives: central differences of the exact gradient, with steps of a fraction of a standard error."""
         if self._steps is None:
-            self._steps = self._scaled_steps(x)
-        matrix = np.empty((x.size, x.size))
-        for k, step in enumerate(self._steps):
-            shift = np.zeros(x.size)
-            shift[k] = step
-            matrix[k] = (self._gradient(x + shift) - self._gradient(x - shift)) / (2 * step)
+            self._steps = 1e-5 * np.maximum(1.0, np.abs(x))
+        matrix = np.stack([self._column(x, k) for k in range(x.size)]) if x.size else np.zeros((0, 0))
+        for k, curvature in enumerate(np.abs(np.diag(matrix))):
+            fitting = np.clip(_FRACTION / np.sqrt(max(curvature, 1e-300)), 1e-7, 1e-2 * max(1.0, abs(x[k])))
+            if np.isfinite(curvature) and not 1 / 3 < self._steps[k] / fitting < 3:
+                self._steps[k] = fitting
+                matrix[k] = self._column(x, k)
         self.mode(x)
         return 0.5 * (matrix + matrix.T)
 
-    def _gradient(self, x: np.ndarray) -> np.ndarray:
-        return self.value_gradient(x)[1]
-
-    def _scaled_steps(self, x: np.ndarray) -> np.ndarray:
-        """A fraction of a standard error along each coordinate alone."""
-        rough = 1e-5 * np.maximum(1.0, np.abs(x))
-        here = self._gradient(x)
-        curvature = np.empty(x.size)
-        for k, step in enumerate(rough):
-            shift = np.zeros(x.size)
-            shift[k] = step
-            curvature[k] = (self._gradient(x + shift)[k] - here[k]) / step
-        with np.errstate(all="ignore"):
-            steps = 3e-3 / np.sqrt(np.abs(curvature))
-        return np.where(np.isfinite(steps), np.clip(steps, 0.01 * rough, 1e-2 * np.maximum(1.0, np.abs(x))), rough)
+    def _column(self, x: np.ndarray, k: int) -> np.ndarray:
+        """The change of the gradient along a coordinate."""
+        shift = np.zeros(x.size)
+        shift[k] = self._steps[k]
+        return (self.value_gradient(x + shift)[1] - self.value_gradient(x - shift)[1]) / (2 * shift[k])
 
     def derivatives(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Value, gradient and Hessian."""
@@ -181,7 +174,7 @@ class MarginalObjective(ModelObjective):
     def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
         """Hessian times vector, by differences of the gradient."""
         h = 1e-4 / max(float(np.abs(vector).max()), 1e-300)
-        return (self._gradient(x + h * vector) - self._gradient(x - h * vector)) / (2 * h)
+        return (self.value_gradient(x + h * vector)[1] - self.value_gradient(x - h * vector)[1]) / (2 * h)
 
     def residuals(self, x: np.ndarray, family: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """None: the observations are not independent."""

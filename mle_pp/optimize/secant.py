@@ -16,6 +16,8 @@ from mle_pp.optimize.newton import newton, trust_region
 from mle_pp.optimize.optimum import Optimum, Stop
 
 _STEP = 1e-4
+# A step that promises less is a millionth of a standard error long, and the Hessian at its end is the same
+_SAME = 1e-12
 
 
 class _Learning:
@@ -81,10 +83,21 @@ def polished(objective: Objective, rough: Optimum) -> Optimum:
     exact = replace(rough, value=value, gradient=gradient, hessian=hessian, is_rough=False)
     if rough.stop is Stop.FAR or not np.all(np.isfinite(hessian)):
         return exact
-    eigen = exact.eigen
-    if np.all(eigen.values > 1e-6) and exact.decrement < 1e-9:
-        # The last step is so small that the Hessian at its end is the same
-        step = eigen.unrotate(eigen.rotate(gradient) / eigen.values)
-        value, gradient = objective.value_gradient(rough.x + step)
-        return replace(exact, x=rough.x + step, value=value, gradient=gradient, stop=Stop.SMALL_DECREMENT, step=step)
+    if np.all(exact.eigen.values > 1e-6) and exact.decrement < 1e-4:
+        return _chord(objective, exact)
     return rough.followed_by(newton(objective, rough.x))
+
+
+def _chord(objective: Objective, near: Optimum) -> Optimum:
+    """Newton steps with one Hessian, which is computed once more if they were long enough to matter."""
+    best, eigen = near, near.eigen
+    for _ in range(8):
+        step = eigen.unrotate(eigen.rotate(best.gradient) / eigen.values)
+        value, gradient = objective.value_gradient(best.x + step)
+        moved = replace(best, x=best.x + step, value=value, gradient=gradient, step=step, stop=Stop.SMALL_DECREMENT)
+        if not np.all(np.isfinite(gradient)) or moved.decrement > 0.25 * best.decrement:
+            break
+        best = moved
+    if near.decrement > _SAME:
+        best = replace(best, hessian=objective.hessian(best.x))
+    return best
