@@ -74,7 +74,8 @@ def find_MLE(
         The optimizer. "auto" takes the first that suits the model and falls back to the next where one fails.
     starts : "auto" or int
         Number of starting points; the first is the model's initial point. "auto": three; twelve where these disagree;
-        sixty where only one of the twelve reached the highest value.
+        sixty where only one of the twelve reached the highest value. With latent variables three, but for those that
+        end where a scale vanishes; with more than 20,000 rows one.
     initvals : mapping of str to array_like, optional
         Starting values on the constrained scale; some variables are enough.
     random_seed : int, Generator or None

@@ -53,6 +53,10 @@ class Objective(Protocol):
     def is_costly(self) -> bool:
         """Whether a Hessian costs several gradients."""
 
+    @property
+    def default_starts(self) -> int:
+        """How many starts are worth their time where nothing else is known."""
+
     def value(self, x: np.ndarray) -> float:
         """The function at `x`."""
 
@@ -108,6 +112,7 @@ class ModelObjective:
     weights: np.ndarray | None = None
     is_costly = False
     is_marginal = False
+    default_starts = 3
 
     def __init__(
         self,

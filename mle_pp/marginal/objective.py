@@ -42,6 +42,8 @@ from mle_pp.roles import RoleKind, Roles
 from mle_pp.rows import Rows
 
 _LOG_2PI = np.log(2 * np.pi)
+# With more rows than this a search takes seconds, and the likelihood is nearly quadratic
+_MANY_ROWS = 20_000
 # The step of a difference, in standard errors
 _FRACTION = 5e-4
 
@@ -100,6 +102,7 @@ class MarginalObjective(ModelObjective):
             graphs, self.latents.u, self.parameters.x, self.latents.initial, self.parameters.initial,
             self.latents.slots, self.latents.names,
         )  # fmt: skip
+        self.default_starts = 3 if max(self.rows_of_data, self.latents.size) <= _MANY_ROWS else 1
         self._quadrature = None if quadrature_points == 1 else Quadrature(self.curvature, quadrature_points, self.latents.names)
 
     # -- the inner problem ----------------------------------------------------------------------------------------

@@ -127,6 +127,7 @@ def trust_region(
     max_iterations: int,
     window: int = _WINDOW,
     least: float = 1e-4,
+    enough: float = _TINY_DECREMENT,
 ) -> Optimum:
     """Iterate until the quadratic model promises nothing more.
 
@@ -142,6 +143,8 @@ def trust_region(
     window : int
     least : float
         The search ends where the function has not risen by so much, relative to its size, in so many iterations.
+    enough : float
+        The decrement at which the search ends.
     """
     point = _Point.at(objective, np.asarray(start, dtype=float))
     if point is None:
@@ -151,7 +154,7 @@ def trust_region(
     step, last = np.zeros_like(point.x), np.inf
     iteration = 0
     for iteration in range(1, max_iterations + 1):
-        if point.decrement < _TINY_DECREMENT and point.is_convex:
+        if point.decrement < enough and point.is_convex:
             stop = Stop.SMALL_DECREMENT
             break
         matrix = curvature(point)

@@ -71,7 +71,9 @@ class _Learning:
 def secant(objective: Objective, start: np.ndarray) -> Optimum:
     """Maximize with a learned Hessian, which the result carries: `polished` gives it the true one."""
     learning = _Learning(objective)
-    found = trust_region(learning, start, "secant", lambda point: point.hessian, 300, window=15, least=1e-7)
+    found = trust_region(
+        learning, start, "secant", lambda point: point.hessian, 300, window=15, least=1e-7, enough=0.1 * _SAME
+    )
     return replace(found, is_rough=bool(np.isfinite(found.value)))
 
 

@@ -50,7 +50,7 @@ def run_starts(
     initial, default : ndarray, shape (size,)
         The first start, as the user gave it, and the model's own initial point, around which the others lie.
     starts : "auto" or int
-        "auto": three; twelve where the first three end at different values; sixty where only one of the twelve reached
+        "auto": the objective's own number, three as a rule; twelve where the first three end at different values; sixty where only one of the twelve reached
         the highest.
     seed : int, Generator or None
         None is a fixed seed: the same model gives the same result.
@@ -63,7 +63,7 @@ def run_starts(
     if objective.size == 0:
         return runs
     points = _jittered(objective, default, runs[0], rng, anchors)
-    wanted = FEW if starts == "auto" else int(starts)
+    wanted = objective.default_starts if starts == "auto" else int(starts)
     if wanted > 1 and not np.array_equal(initial, default):
         runs.append(_run(objective, "the model's own", default, method))
     while len(runs) < wanted:
