@@ -72,6 +72,11 @@ def _expected(est: Estimate) -> Covariance:
             'cov("expected") has no meaning with kept priors: the expected information is that of the data alone. '
             'Use cov("hessian").'
         )
+    if objective.is_marginal:
+        raise ValueError(
+            'cov("expected") is not computed for models with integrated variables. Use cov("hessian"), or '
+            "mle.bootstrap."
+        )
     if objective.has_information:
         return Covariance(covariance(objective.information(x), basis))
     simulated = simulated_information(objective, x, basis)

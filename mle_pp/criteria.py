@@ -13,6 +13,7 @@ from mle_pp.covariances import row_scores
 from mle_pp.estimate import Estimate
 from mle_pp.hypothesis.result import TestResult
 from mle_pp.linalg import inverse_on
+from mle_pp.roles import RoleKind
 from mle_pp.verdict import Status
 
 CRITERIA = ("aic", "aicc", "bic")
@@ -116,6 +117,11 @@ def _check_same_data(first: str, one: Estimate, second: str, other: Estimate) ->
             raise ValueError(f"{first} and {second} are of different data: {name} differs. Fit both to the same rows.")
     if one.n_obs != other.n_obs:
         raise ValueError(f"{first} has {one.n_obs:g} rows and {second} has {other.n_obs:g}: fit both to the same rows.")
+    if one.roles.names(RoleKind.RESTRICTED) != other.roles.names(RoleKind.RESTRICTED):
+        raise ValueError(
+            f"{first} and {second} have different restricted= variables: their log-likelihoods are of different "
+            f"contrasts of the data. Fit both without restricted=."
+        )
     if not np.array_equal(_weights(one), _weights(other)):
         raise ValueError(f"{first} and {second} have different case weights: fit both with the same.")
 

@@ -227,7 +227,8 @@ class Estimate:
         if not self.verdict.status.is_failure and self._objective.is_marginal:
             # At the limit itself, where one is approached
             x = self._optimum.x + 300 * self._scales.special.drift.sum(axis=1)
-            return self._objective.latent(x, self._covariance("hessian").matrix)
+            objective: Any = self._objective
+            return objective.latent(x, self._covariance("hessian").matrix)
         return xr.Dataset()
 
     # -- presentation ---------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from mle_pp.errors import EstimationError, ModelError, VerdictWarning
 from mle_pp.estimate import Estimate, kind_of
 from mle_pp.hints import hints
 from mle_pp.information import limits, scales_at, slides, without_limit
-from mle_pp.marginal.objective import MarginalObjective
+from mle_pp.marginal import objective_of
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Anchors, Optimum, Run, Stop, check_method, maximize, polished, run_starts
 from mle_pp.roles import RoleKind, Roles, droppable, resolve_model, roles
@@ -125,7 +125,9 @@ def find_MLE(
     found = roles(
         model, integrate=integrate, keep_priors=keep_priors, restricted=restricted, fix=fix, potentials=potentials
     )
-    return _find(root, found, fix, weights, method, starts, initvals, random_seed, backend, on_failure, quadrature_points)
+    return _find(
+        root, found, fix, weights, method, starts, initvals, random_seed, backend, on_failure, quadrature_points
+    )
 
 
 def find_MAP(
@@ -192,12 +194,7 @@ def _find(
 ) -> Estimate:
     _check_options(method, starts, on_failure)
     check_data(model, held=set(fix or ()))
-    latent = [name for name in found.names(RoleKind.LATENT) if not droppable(model, name)]
-    integrated = [*latent, *found.names(RoleKind.RESTRICTED)]
-    if integrated:
-        objective = MarginalObjective(model, found, integrated, fix, initvals, quadrature_points)
-    else:
-        objective = ModelObjective(model, found, fix, initvals, backend)
+    objective = objective_of(model, found, fix, initvals, backend, quadrature_points)
     if weights is not None:
         objective = objective.weighted(objective.axes.align(weights, "weights"))
     _log.debug("maximizing over %d parameters, %s backend", objective.size, objective.backend)
@@ -211,7 +208,7 @@ def _find(
             # The value is finite, its derivatives are not
             objective.check_possible()
         diagnosis, reached = _judge(objective, runs)
-        dropped = [name for name in found.names(RoleKind.LATENT) if name not in integrated]
+        dropped = [name for name in found.names(RoleKind.LATENT) if droppable(model, name)]
         diagnosis = diagnosis.adding([wording.missing(name) for name in dropped])
         estimate = assemble(model, found, objective, runs, reached, diagnosis)
     verdict = estimate.verdict

@@ -113,6 +113,7 @@ class ModelObjective:
     is_costly = False
     is_marginal = False
     default_starts = 3
+    quadrature_points = 1
 
     def __init__(
         self,
@@ -182,6 +183,17 @@ class ModelObjective:
         total = self.axes.size if self.weights is None else float(self.weights.sum())
         total += sum(self.axes.blocks.values())
         return int(total) if float(total).is_integer() else total
+
+    def replace(self, graphs: Sequence[Variable]) -> list[Variable]:
+        """Graphs of the model's value variables as graphs of the vector, and of that of integrated variables."""
+        return self.parameters.replace(graphs)
+
+    def depends_on_integrated(self, graph: Variable) -> bool:
+        """Whether a graph is one of integrated variables: there are none."""
+        return False
+
+    def refresh(self) -> None:
+        """Nothing is kept that the data went into."""
 
     # -- rows and weights -----------------------------------------------------------------------------------------
 

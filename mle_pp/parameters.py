@@ -45,6 +45,7 @@ class Free:
 
     @property
     def name(self) -> str:
+        """Of the variable."""
         return self.rv.name
 
 
@@ -186,7 +187,7 @@ class Parameters:
 
     # -- set-up ---------------------------------------------------------------------------------------------------
 
-    def _describe(self, rv: Any, fixed: Mapping[str, Any]) -> _Free:
+    def _describe(self, rv: Any, fixed: Mapping[str, Any]) -> Free:
         transform = self.model.rvs_to_transforms[rv]
         added = None
         if transform is None and rv.name not in fixed and rv.dtype in pt.type.continuous_dtypes:

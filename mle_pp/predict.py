@@ -204,6 +204,7 @@ def predict(
     refuse_stale(est._objective, data, [est.model[name] for name in graphs])
     covariance = _covariance(est, cov, groups)
     parts = {name: _part(est, name, graph, data) for name, graph in graphs.items() if graph is not None}
+    _refuse_given_latents(parts, kind, interval)
     values = {name: part.value for name, part in parts.items()}
     errors = {name: _errors(est, part, covariance) for name, part in parts.items()}
     withheld = {name: np.isnan(error) for name, error in errors.items()}
@@ -325,8 +326,11 @@ class _Part:
         Of the mean of a normal variable, its standard deviation.
     function : callable
         From the vector to the variable, and more.
-    element : Smooth
-        Each of its elements as a function of the vector and of the element's place.
+    element : Smooth or None
+        Each of its elements as a function of the vector and of the element's place; None where it depends on
+        integrated variables.
+    conditional : ndarray or float
+        Variances at known parameters, of what depends on integrated variables.
     """
 
     value: np.ndarray
@@ -336,7 +340,8 @@ class _Part:
     withheld: np.ndarray
     scale: np.ndarray | None
     function: Callable[[np.ndarray], list[np.ndarray]]
-    element: Smooth
+    element: Smooth | None
+    conditional: np.ndarray | float = 0.0
 
     def at(self, x: np.ndarray) -> np.ndarray:
         """The variable at another vector."""
@@ -402,7 +407,10 @@ def _part(est: Estimate, name: str, graph: Variable, data: NewData) -> _Part:
     graphs = [graph, *family, *([] if scale is None else [scale])]
     try:
         with backends.without_c_compiler():
-            held = at_vector(objective, graphs, data.replacements, hold_observed=True)
+            given = objective.is_marginal
+            held = at_vector(objective, graphs, data.replacements, hold_observed=True, given_latents=given)
+            if given and objective.depends_on_integrated(held[0]):
+                return _given_latents(est, held, data, is_observed, scale is not None)
             value, *others = backends.simplify([pt.cast(backends.as_tensor(g), "float64") for g in held])
             ends = [pt.as_tensor(end) for end in graph_bounds([value], objective.parameters.x)[0]]
             function = backends.build([objective.parameters.x], [value, *ends, *others])
@@ -420,6 +428,47 @@ def _part(est: Estimate, name: str, graph: Variable, data: NewData) -> _Part:
         if not data.names:
             raise
         raise _misfit(est, f"{name} cannot be computed from", data, graphs, error) from error
+
+
+def _refuse_given_latents(parts: Mapping[str, _Part], kind: str, interval: str) -> None:
+    """Of what depends on integrated variables there are errors of prediction, but no profile and no refits."""
+    names = ", ".join(name for name, part in parts.items() if part.element is None)
+    if names and kind != "wald":
+        raise ModelError(
+            f"{names}: given integrated variables, which have a distribution and no likelihood of their own. Use "
+            f'kind="wald", whose errors are those of the conditional modes.'
+        )
+    if interval == "prediction" and any(part.element is None and part.scale is None for part in parts.values()):
+        raise ModelError(
+            f"{names}: a new observation given integrated variables is not normal, and is not drawn by this version. "
+            f"mle.simulate draws observations of new groups."
+        )
+
+
+def _given_latents(
+    est: Estimate, graphs: Sequence[Variable], data: NewData, is_observed: bool, is_normal: bool
+) -> _Part:
+    """Of a variable that depends on integrated ones: at their mode, which moves with the parameters."""
+    objective: Any = est._objective
+    x, u = est._optimum.x, objective.latents.u
+    value, *others = backends.simplify([pt.cast(backends.as_tensor(g), "float64") for g in graphs])
+    ends = [pt.as_tensor(end) for end in graph_bounds([value], objective.parameters.x)[0]]
+    evaluate = backends.build([u, objective.parameters.x], [value, *ends, *others])
+
+    def function(point: np.ndarray) -> list[np.ndarray]:
+        mode = objective.mode(point)
+        return evaluate(np.full(u.type.shape, np.nan) if mode is None else mode.u, point)
+
+    quantity, mode = objective.conditional(value.ravel()), objective.mode(x)
+    slopes = quantity.slopes(mode, x)
+    found, lower, upper, *rest = function(x)
+    like = np.zeros_like(found)
+    if is_observed:
+        lower, upper = np.maximum(lower, rest[0]), np.minimum(upper, rest[1])
+    withheld = _at_limit(est, lambda z: function(z)[0].ravel().astype(float), slopes)
+    spread = rest[2] + like if is_normal else None
+    inner = quantity.variances(mode, x)
+    return _Part(found, lower + like, upper + like, slopes, withheld, spread, function, None, inner)
 
 
 # What NumPy and PyTensor raise where new data do not go together with what stays as it was
@@ -448,6 +497,7 @@ def _profiled(
     for name, part in parts.items():
         for place, label in enumerate(layout[name].labels):
             if errors[name].flat[place] != 0:
+                assert part.element is not None
                 one = _Element(part.element, np.asarray(place))
                 targets[label] = Target(label, one.value, one, 1)
     found = profile_targets(est, targets, prob, points=0)
@@ -472,10 +522,10 @@ def _at_limit(est: Estimate, function: Callable[[np.ndarray], np.ndarray], slope
 
 def _errors(est: Estimate, part: _Part, covariance: np.ndarray) -> np.ndarray:
     """Standard errors by the delta method, NaN where the data do not determine the value."""
-    variances = np.einsum("ij,jk,ik->i", part.slopes, covariance, part.slopes)
+    variances = np.einsum("ij,jk,ik->i", part.slopes, covariance, part.slopes) + part.conditional
     known = determined(part.slopes, -est._optimum.hessian, est.cov(scale="unconstrained").values)
     # A constant has no error
-    is_constant = ~part.slopes.any(axis=1) & ~part.withheld
+    is_constant = ~part.slopes.any(axis=1) & (np.asarray(part.conditional) == 0) & ~part.withheld
     known &= ~part.withheld
     errors = np.where(known, np.sqrt(np.maximum(variances, 0.0)), np.where(is_constant, 0.0, np.nan))
     return errors.reshape(part.value.shape)

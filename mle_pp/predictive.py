@@ -24,6 +24,7 @@ from pytensor.tensor.type import discrete_dtypes
 
 from mle_pp import backends
 from mle_pp.errors import ModelError
+from mle_pp.marginal import objective_of
 from mle_pp.objective import ModelObjective, shared_copy
 from mle_pp.roles import RoleKind
 
@@ -36,8 +37,9 @@ def at_vector(
     variables: Sequence[Variable],
     data: Mapping[Variable, Variable] | None = None,
     hold_observed: bool = False,
+    given_latents: bool = False,
 ) -> list[Variable]:
-    """Variables of a model as graphs of the flat vector; what is latent stays random.
+    """Variables of a model as graphs of the flat vector; what is latent stays random, or is a graph of `latents.u`.
 
     Parameters
     ----------
@@ -48,12 +50,20 @@ def at_vector(
         What the model's data are replaced by. Default: their values at the time of the fit.
     hold_observed : bool
         Whether observed variables that others depend on stand for their observations, or stay random.
+    given_latents : bool
+        Whether integrated variables, too, are graphs: of their vector.
     """
     model = objective.model
-    latent = objective.roles.names(RoleKind.LATENT)
+    restricted = objective.roles.names(RoleKind.RESTRICTED)
+    if restricted and not given_latents:
+        raise ModelError(
+            f"{', '.join(restricted)} were integrated under a flat prior, from which nothing can be drawn. Fit without "
+            f"restricted=."
+        )
+    latent = [] if given_latents else objective.roles.names(RoleKind.LATENT)
     free = [rv for rv in model.free_RVs if rv.name not in latent]
     # Parameters keep the meaning they were fitted with: their bounds are those of the fit's data
-    values = objective.parameters.replace(model.replace_rvs_by_values(free))
+    values = objective.replace(model.replace_rvs_by_values(free))
     replaced = {**objective.snapshot, **(data or {}), **dict(zip(free, values, strict=True))}
     if hold_observed:
         replaced |= {rv: _as(rv, objective.data[rv.name]) for rv in model.observed_RVs}
@@ -182,7 +192,7 @@ def exchangeable(objective: ModelObjective) -> tuple[ModelObjective, dict[str, A
     twin.rvs_to_values = {**model.rvs_to_values, **stand_ins}
     twin.values_to_rvs = {value: rv for rv, value in twin.rvs_to_values.items()}
     parameters = objective.parameters
-    other = ModelObjective(twin, objective.roles, parameters.fixed, None, objective.backend)
+    other = objective_of(twin, objective.roles, parameters.fixed, None, objective.backend, objective.quadrature_points)
     return other, {rv.name: other.snapshot[stand_in] for rv, stand_in in stand_ins.items()}
 
 
@@ -200,6 +210,7 @@ def retargeted(objective: ModelObjective) -> tuple[ModelObjective, Callable[[Map
     def observe(values: Mapping[str, np.ndarray]) -> None:
         for name, target in targets.items():
             target.set_value(np.asarray(values[name], dtype=target.type.dtype))
+        other.refresh()
 
     return other, observe
 

@@ -178,7 +178,10 @@ def roles(
     if integrate == "auto":
         if kept:
             _refuse_kept_latents(latent_variables(model, held, set()), kept)
-        for name, reason in latent_variables(model, held, kept).items():
+        # What is held at a value is as much a scale of latent variables as one that is estimated
+        for name, reason in latent_variables(model, set(), kept).items():
+            if name in held:
+                continue
             if name in flat:
                 raise ModelError(
                     f"restricted names {name}, which is latent ({reason}): its prior is part of the likelihood, and a "

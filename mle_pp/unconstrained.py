@@ -32,6 +32,8 @@ class UnconstrainedDensity:
 
     has_information = False
     is_costly = False
+    default_starts = 3
+    is_costly = False
 
     def __init__(self, objective: ModelObjective) -> None:
         self._objective = objective

@@ -59,7 +59,7 @@ SIBLINGS = {
     "marginal": {"objective"},
     "stream": {"objective"},
     "checks": {"objective"},
-    "predictive": {"objective"},
+    "predictive": {"marginal", "objective"},
     "newdata": {"objective"},
     "simulated": {"objective", "predictive"},
     "unconstrained": {"objective"},

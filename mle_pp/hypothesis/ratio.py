@@ -16,6 +16,7 @@ from mle_pp.linalg import complement
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Stop, maximize
 from mle_pp.predictive import retargeted, simulator
+from mle_pp.roles import RoleKind
 from mle_pp.verdict import Status
 
 if TYPE_CHECKING:
@@ -175,6 +176,11 @@ def _refuse_unlike(small: Estimate, large: Estimate) -> None:
         )
     if changed := different(*data):
         raise ModelError(f"The two fits are not to the same data: {changed}.")
+    if small.roles.names(RoleKind.RESTRICTED) != large.roles.names(RoleKind.RESTRICTED):
+        raise ModelError(
+            "The two fits have different restricted= variables, so that their log-likelihoods are of different "
+            "contrasts of the data. Fit both without restricted=."
+        )
     one, other = small._objective.weights, large._objective.weights
     same = other is None if one is None else other is not None and np.array_equal(one, other)
     if not same:

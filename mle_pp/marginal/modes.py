@@ -9,18 +9,16 @@ With c(u, x) a quantity, û(x) the mode and Σ the covariance of the estimate x�
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import pytensor.tensor as pt
 import scipy.sparse as sp
+import xarray as xr
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
 
 from mle_pp import backends
 from mle_pp.derivatives import tangent
-from mle_pp.layout import Layout, make_layout
+from mle_pp.layout import make_layout
 from mle_pp.marginal.curvature import Curvature, build
 from mle_pp.marginal.inner import Mode
 from mle_pp.marginal.latents import Latents
@@ -30,35 +28,23 @@ from mle_pp.marginal.sparsity import coloring, dependence
 _SOLVES = 5000
 
 
-class Modes:
-    """The latent variables, and the `Deterministic`s that depend on them, as functions of the mode and the parameters.
+class Conditional:
+    """A quantity c(u, x) at the mode of the latents.
 
     Parameters
     ----------
+    graph : Variable
+        A vector.
     latents : Latents
     curvature : Curvature
     x0 : ndarray
-        A point at which the graphs can be evaluated.
-
-    Attributes
-    ----------
-    layout : Layout
-        Labels of the quantities.
+        A point at which the graph can be evaluated.
     """
 
-    def __init__(self, latents: Latents, curvature: Curvature, x0: np.ndarray) -> None:
-        model = latents.model
-        own = [model[name] for name in latents.names]
-        derived = [v for v in model.deterministics if set(own).intersection(ancestors([v]))]
+    def __init__(self, graph: Variable, latents: Latents, curvature: Curvature, x0: np.ndarray) -> None:
         self._u, self._x, self._curvature = latents.u, latents.parameters.x, curvature
         with backends.without_c_compiler():
-            reported = [latents.parameters.reported(name) for name in latents.names]
-            graphs = backends.simplify(latents.graphs([*reported, *derived]))
-            values = build([self._u, self._x], graphs)(latents.initial, x0)
-            names = [variable.name for variable in (*own, *derived)]
-            shapes = {name: np.shape(value) for name, value in zip(names, values, strict=True)}
-            self.layout: Layout = make_layout(shapes, model.named_vars_to_dims, model.coords)
-            self._graph: Variable = pt.concatenate([pt.cast(graph, "float64").ravel() for graph in graphs])
+            [self._graph] = backends.simplify([pt.cast(graph, "float64")])
             self._value = build([self._u, self._x], [self._graph])
             [self._pattern] = dependence([self._graph], self._u, {self._u: latents.initial, self._x: x0})
             in_u, in_x = pt.vector("in_u", dtype="float64"), pt.vector("in_x", dtype="float64")
@@ -66,27 +52,17 @@ class Modes:
             self._along = build([self._u, self._x, in_u, in_x], [slope])
 
     def values(self, mode: Mode, x: np.ndarray) -> np.ndarray:
-        """The quantities at the mode, flat in the order of `layout`."""
+        """The quantity at the mode."""
         return self._value(mode.u, x)[0]
 
-    def errors(self, mode: Mode, x: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-        """Their standard errors.
+    def slopes(self, mode: Mode, x: np.ndarray) -> np.ndarray:
+        """How it changes with the parameters, and the mode with them: A, a row an element."""
+        units = np.eye(x.size)
+        moves = mode.factor.solve(np.stack([self._curvature.mixed(mode.u, x, e) for e in units], axis=1))
+        return np.stack([self._along(mode.u, x, move, e)[0] for move, e in zip(moves.T, units, strict=True)], axis=1)
 
-        Parameters
-        ----------
-        mode : Mode
-        x : ndarray, shape (size,)
-        covariance : ndarray, shape (size, size)
-            Of the parameters' vector.
-        """
-        moves = mode.factor.solve(np.stack([self._curvature.mixed(mode.u, x, e) for e in np.eye(x.size)], axis=1))
-        slopes = [self._along(mode.u, x, move, e)[0] for move, e in zip(moves.T, np.eye(x.size), strict=True)]
-        whole = np.stack(slopes, axis=1) if slopes else np.zeros((self.layout.size, 0))
-        outer = np.einsum("ij,jk,ik->i", whole, covariance, whole)
-        return np.sqrt(np.maximum(self._inner(mode, x) + outer, 0.0))
-
-    def _inner(self, mode: Mode, x: np.ndarray) -> np.ndarray:
-        """The variances at known parameters."""
+    def variances(self, mode: Mode, x: np.ndarray) -> np.ndarray:
+        """Its variances at known parameters."""
         jacobian = self._jacobian(mode, x)
         count = np.diff(jacobian.indptr)
         inverse = self._curvature.elimination.matrix(mode.factor.inverse())
@@ -117,8 +93,42 @@ class Modes:
         return sp.csr_matrix((data, pattern.indices, pattern.indptr), shape=pattern.shape)
 
 
-def dataset(layout: Layout, values: np.ndarray, errors: np.ndarray) -> Any:
-    """Values under the variables' names, standard errors under these with ``_se``."""
-    found = layout.dataset(values)
-    names: Sequence[str] = list(found.data_vars)
-    return found.merge(layout.dataset(errors).rename({name: f"{name}_se" for name in names}))
+class Modes:
+    """The latent variables, and the `Deterministic`s that depend on them, on the user's scale.
+
+    Parameters
+    ----------
+    latents : Latents
+    curvature : Curvature
+    x0 : ndarray
+        A point at which the graphs can be evaluated.
+    """
+
+    def __init__(self, latents: Latents, curvature: Curvature, x0: np.ndarray) -> None:
+        model = latents.model
+        own = [model[name] for name in latents.names]
+        derived = [v for v in model.deterministics if set(own).intersection(ancestors([v]))]
+        with backends.without_c_compiler():
+            graphs = backends.simplify(latents.graphs([*own, *derived]))
+            values = build([latents.u, latents.parameters.x], graphs)(latents.initial, x0)
+        names = [variable.name for variable in (*own, *derived)]
+        shapes = {name: np.shape(value) for name, value in zip(names, values, strict=True)}
+        self._layout = make_layout(shapes, model.named_vars_to_dims, model.coords)
+        flat = pt.concatenate([pt.cast(graph, "float64").ravel() for graph in graphs])
+        self._quantity = Conditional(flat, latents, curvature, x0)
+
+    def dataset(self, mode: Mode, x: np.ndarray, covariance: np.ndarray) -> xr.Dataset:
+        """Values under the variables' names, standard errors under these with ``_se``.
+
+        Parameters
+        ----------
+        mode : Mode
+        x : ndarray, shape (size,)
+        covariance : ndarray, shape (size, size)
+            Of the estimate of `x`.
+        """
+        slopes = self._quantity.slopes(mode, x)
+        outer = np.einsum("ij,jk,ik->i", slopes, covariance, slopes)
+        errors = np.sqrt(np.maximum(self._quantity.variances(mode, x) + outer, 0.0))
+        found = self._layout.dataset(self._quantity.values(mode, x))
+        return found.merge(self._layout.dataset(errors).rename({name: f"{name}_se" for name in found.data_vars}))

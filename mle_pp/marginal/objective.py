@@ -14,19 +14,21 @@ for which the entries of H⁻¹ at the pattern of H suffice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import pymc as pm
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import ancestors
 from threadpoolctl import ThreadpoolController
 
 from mle_pp import backends
 from mle_pp.marginal.curvature import Local, curvature
 from mle_pp.marginal.inner import Mode, find_mode
 from mle_pp.marginal.latents import Latents
-from mle_pp.marginal.modes import Modes, dataset
+from mle_pp.marginal.modes import Conditional, Modes
 from mle_pp.marginal.quadrature import Quadrature
 from mle_pp.objective import (
     ModelObjective,
@@ -79,6 +81,7 @@ class MarginalObjective(ModelObjective):
         initvals: Mapping[str, Any] | None = None,
         quadrature_points: int = 1,
     ) -> None:
+        self.quadrature_points = quadrature_points
         self.model, self.roles, self.backend = model, roles, "interpreted"
         estimated = roles.names(RoleKind.PARAMETER, RoleKind.PENALIZED)
         likelihood = [*model.observed_RVs, *(model.potentials if roles.potentials == "likelihood" else ())]
@@ -100,10 +103,23 @@ class MarginalObjective(ModelObjective):
         self.axes = Rows((), dict.fromkeys(self.names, self.rows_of_data))
         self.curvature = curvature(
             graphs, self.latents.u, self.parameters.x, self.latents.initial, self.parameters.initial,
-            self.latents.slots, self.latents.names,
+            self.latents.slots, self.latents.names, self._observed(likelihood),
         )  # fmt: skip
         self.default_starts = 3 if max(self.rows_of_data, self.latents.size) <= _MANY_ROWS else 1
-        self._quadrature = None if quadrature_points == 1 else Quadrature(self.curvature, quadrature_points, self.latents.names)
+        self._quadrature = (
+            None if quadrature_points == 1 else Quadrature(self.curvature, quadrature_points, self.latents.names)
+        )
+
+    def _observed(self, likelihood: Sequence[Variable]) -> dict[Variable, np.ndarray]:
+        """The variables that hold observations which may be exchanged, and these."""
+        values = [self.model.rvs_to_values.get(variable) for variable in likelihood]
+        shared = [self.snapshot[value] for value in values if value in self.snapshot]
+        return {variable: variable.get_value() for variable in shared}
+
+    def refresh(self) -> None:
+        """Take in what the variables that hold the data have become."""
+        self.curvature.refresh()
+        self._known = (b"", None)
 
     # -- the inner problem ----------------------------------------------------------------------------------------
 
@@ -143,7 +159,8 @@ class MarginalObjective(ModelObjective):
     def _value_gradient(self, mode: Mode, x: np.ndarray) -> tuple[float, np.ndarray]:
         if self._quadrature is None:
             # What is left of the gradient in u makes the result that at the mode itself, to first order
-            value, outer, bar, push = laplace(mode), 0.0, 0.5 * mode.factor.inverse(), mode.local.gradient
+            value, outer, push = laplace(mode), np.zeros(x.size), mode.local.gradient
+            bar = 0.5 * mode.factor.inverse()
         else:
             value, outer, bar, push = self._quadrature.adjoints(mode, x)
         in_x, in_u = self.curvature.slopes(mode.u, x, bar)
@@ -151,22 +168,24 @@ class MarginalObjective(ModelObjective):
         return value, in_x + outer + self.curvature.along(mode.u, x, v)
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
-        """Second derivatives: central differences of the exact gradient, with steps of a fraction of a standard error."""
-        if self._steps is None:
-            self._steps = 1e-5 * np.maximum(1.0, np.abs(x))
-        matrix = np.stack([self._column(x, k) for k in range(x.size)]) if x.size else np.zeros((0, 0))
-        for k, curvature in enumerate(np.abs(np.diag(matrix))):
-            fitting = np.clip(_FRACTION / np.sqrt(max(curvature, 1e-300)), 1e-7, 1e-2 * max(1.0, abs(x[k])))
-            if np.isfinite(curvature) and not 1 / 3 < self._steps[k] / fitting < 3:
-                self._steps[k] = fitting
-                matrix[k] = self._column(x, k)
+        """Second derivatives: central differences of the exact gradient, by fractions of a standard error."""
+        steps = 1e-5 * np.maximum(1.0, np.abs(x)) if self._steps is None else self._steps.copy()
+        matrix = np.zeros((x.size, x.size))
+        for k, step in enumerate(steps):
+            matrix[k] = self._column(x, k, step)
+        for k, bend in enumerate(np.abs(np.diag(matrix))):
+            fitting = np.clip(_FRACTION / np.sqrt(max(bend, 1e-300)), 1e-7, 1e-2 * max(1.0, abs(x[k])))
+            if np.isfinite(bend) and not 1 / 3 < steps[k] / fitting < 3:
+                steps[k] = fitting
+                matrix[k] = self._column(x, k, fitting)
+        self._steps = steps
         self.mode(x)
         return 0.5 * (matrix + matrix.T)
 
-    def _column(self, x: np.ndarray, k: int) -> np.ndarray:
+    def _column(self, x: np.ndarray, k: int, step: float) -> np.ndarray:
         """The change of the gradient along a coordinate."""
         shift = np.zeros(x.size)
-        shift[k] = self._steps[k]
+        shift[k] = step
         return (self.value_gradient(x + shift)[1] - self.value_gradient(x - shift)[1]) / (2 * shift[k])
 
     def derivatives(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -215,7 +234,19 @@ class MarginalObjective(ModelObjective):
         """
         mode = self.mode(x)
         assert mode is not None
-        return dataset(self.modes.layout, self.modes.values(mode, x), self.modes.errors(mode, x, covariance))
+        return self.modes.dataset(mode, x, covariance)
+
+    def replace(self, graphs: Sequence[Variable]) -> list[Variable]:
+        """Graphs of the model's value variables as graphs of the parameters' `x` and the latents' `u`."""
+        return self.latents.replace(graphs)
+
+    def depends_on_integrated(self, graph: Variable) -> bool:
+        """Whether a graph is one of the latents' vector."""
+        return self.latents.u in ancestors([graph])
+
+    def conditional(self, graph: Variable) -> Conditional:
+        """A vector of the latents' `u` and the parameters' `x`, at the mode."""
+        return Conditional(graph, self.latents, self.curvature, self.parameters.initial)
 
     def _pointwise(self, x: np.ndarray) -> list[np.ndarray]:
         """The likelihood's terms given the latents at their mode, where that is known, else at their start."""

@@ -8,6 +8,7 @@ far from the maximum. The true Hessian is computed at the best of the ends only.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -24,6 +25,8 @@ class _Learning:
     """An objective with a Hessian that is learned."""
 
     has_information = False
+    is_costly = True
+    default_starts = 1
 
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
@@ -72,7 +75,14 @@ def secant(objective: Objective, start: np.ndarray) -> Optimum:
     """Maximize with a learned Hessian, which the result carries: `polished` gives it the true one."""
     learning = _Learning(objective)
     found = trust_region(
-        learning, start, "secant", lambda point: point.hessian, 300, window=15, least=1e-7, enough=0.1 * _SAME
+        cast(Objective, learning),
+        start,
+        "secant",
+        lambda point: point.hessian,
+        300,
+        window=15,
+        least=1e-7,
+        enough=0.1 * _SAME,
     )
     return replace(found, is_rough=bool(np.isfinite(found.value)))
 

@@ -50,8 +50,9 @@ def run_starts(
     initial, default : ndarray, shape (size,)
         The first start, as the user gave it, and the model's own initial point, around which the others lie.
     starts : "auto" or int
-        "auto": the objective's own number, three as a rule; twelve where the first three end at different values; sixty where only one of the twelve reached
-        the highest.
+        "auto": the objective's own number, three as a rule; twelve where the first three end at different values;
+        sixty where only one of the twelve reached the highest. Where a Hessian costs several gradients: that number,
+        but for searches that end where a scale vanishes.
     seed : int, Generator or None
         None is a fixed seed: the same model gives the same result.
     method : str

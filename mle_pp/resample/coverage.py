@@ -175,10 +175,7 @@ def data_of(
 ) -> list[np.ndarray]:
     """Data simulated at `x`, as inputs of a refit; the randomness is that of the seed and the key."""
     drawn = draw(schemes.generator(seed, *key), refitter.start if x is None else x)
-    return [
-        np.asarray(drawn[name], dtype=variable.type.dtype)
-        for name, variable in zip(names, refitter.smooth.inputs, strict=True)
-    ]
+    return [np.asarray(drawn[name], dtype=dtype) for name, dtype in zip(names, refitter.dtypes, strict=True)]
 
 
 class _Study:

@@ -86,10 +86,19 @@ def _here(task: Task, blocks: list[int], argument: Callable[[int], Any]) -> Iter
         # Of the processor, for others may be using it; the first block builds functions, so the quicker of two counts
         fastest = min(fastest, time.process_time() - begin)
         rest = blocks[done + 1 :]
-        if done in (1, 2) and cores > 1 and len(rest) > 1 and fastest * len(rest) > _WORTH_WORKERS:
+        if done in (1, 2) and cores > 1 and len(rest) > 1 and fastest * len(rest) > _WORTH_WORKERS and _travels(task):
             with Workers(min(cores, len(rest))) as workers:
                 yield from _in_executor(task, rest, argument, workers)
             return
+
+
+def _travels(task: Task) -> bool:
+    """Whether a task can be sent to another process."""
+    try:
+        cloudpickle.dumps(task)
+    except Exception:  # whatever what it is made of raises
+        return False
+    return True
 
 
 def _in_executor(

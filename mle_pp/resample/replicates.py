@@ -440,8 +440,7 @@ def _scheme(est: Estimate, kind: str, groups: Any) -> tuple[Refitter, _Draw]:
 
         def draw_data(rng: np.random.Generator, x: np.ndarray) -> list[np.ndarray]:
             drawn = simulate(rng, x)
-            types = [variable.type.dtype for variable in refitter.smooth.inputs]
-            return [np.asarray(drawn[name], dtype=dtype) for name, dtype in zip(names, types, strict=True)]
+            return [np.asarray(drawn[name], dtype=dtype) for name, dtype in zip(names, refitter.dtypes, strict=True)]
 
         return refitter, draw_data
     rows, base = est._objective.axes, _base(est)
