@@ -58,6 +58,8 @@ class Conditional:
     def slopes(self, mode: Mode, x: np.ndarray) -> np.ndarray:
         """How it changes with the parameters, and the mode with them: A, a row an element."""
         units = np.eye(x.size)
+        if not x.size:
+            return np.zeros((self._pattern.shape[0], 0))
         moves = mode.factor.solve(np.stack([self._curvature.mixed(mode.u, x, e) for e in units], axis=1))
         return np.stack([self._along(mode.u, x, move, e)[0] for move, e in zip(moves.T, units, strict=True)], axis=1)
 

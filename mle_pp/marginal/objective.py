@@ -95,7 +95,7 @@ class MarginalObjective(ModelObjective):
             self.latents = Latents(model, self.parameters, roles.names(RoleKind.RESTRICTED))
             graphs = evaluable(self.latents.replace([*terms, *self.latents.priors(), *priors]))
         self._terms = backends.build([self.latents.u, self.parameters.x], graphs[: len(terms)])
-        self._known: tuple[bytes, Mode | None] = (b"", None)
+        self._known: tuple[bytes | None, Mode | None] = (None, None)
         self._last = self.latents.initial
         self._steps: np.ndarray | None = None
         shapes = self._check_start()
@@ -119,7 +119,7 @@ class MarginalObjective(ModelObjective):
     def refresh(self) -> None:
         """Take in what the variables that hold the data have become."""
         self.curvature.refresh()
-        self._known = (b"", None)
+        self._known = (None, None)
 
     # -- the inner problem ----------------------------------------------------------------------------------------
 
