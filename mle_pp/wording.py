@@ -284,6 +284,18 @@ def missing(name: str) -> Finding:
     return Finding("missing_values", (own,), message)
 
 
+def coarse_integral(names: Sequence[str], shift: float, points: int) -> Finding:
+    """More nodes would move the estimates."""
+    method = "Laplace's method is" if points == 1 else f"quadrature with {points} nodes is"
+    message = (
+        f"{method} not accurate here: a better integral over the latent variables would move {listing(names)} by up to "
+        f"{shift:.2g} standard errors."
+    )
+    message = message[0].upper() + message[1:]
+    remedy = f"Estimate with quadrature_points={25 if points < 25 else 2 * points}."
+    return Finding("coarse_integral", tuple(names), message, {"shift": shift}, remedy)
+
+
 def no_constant(name: str, mean: float, gain: float) -> Finding:
     """The mean of a normal model lacks a constant."""
     message = (

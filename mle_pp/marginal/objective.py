@@ -14,6 +14,7 @@ for which the entries of H⁻¹ at the pattern of H suffice.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any
@@ -115,6 +116,24 @@ class MarginalObjective(ModelObjective):
         values = [self.model.rvs_to_values.get(variable) for variable in likelihood]
         shared = [self.snapshot[value] for value in values if value in self.snapshot]
         return {variable: variable.get_value() for variable in shared}
+
+    def with_nodes(self, points: int) -> MarginalObjective:
+        """The same likelihood by quadrature with so many nodes in each dimension.
+
+        Raises
+        ------
+        ModelError
+            Blocks that are too large for it.
+        """
+        other = copy.copy(self)
+        other.quadrature_points = points
+        other._quadrature = Quadrature(self.curvature, points, self.latents.names)
+        return other
+
+    @property
+    def dimensions(self) -> int:
+        """How many latents have to be integrated together, at most."""
+        return int(np.bincount(self.curvature.elimination.components).max())
 
     def refresh(self) -> None:
         """Take in what the variables that hold the data have become."""
