@@ -22,7 +22,7 @@ from mle_pp.marginal import objective_of
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Anchors, Optimum, Run, Stop, check_method, maximize, polished, run_starts
 from mle_pp.roles import RoleKind, Roles, droppable, resolve_model, roles
-from mle_pp.verdict import Finding
+from mle_pp.verdict import Finding, Status
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -323,6 +323,9 @@ def _beside(objective: ModelObjective, runs: list[Run], optima: list[Optimum], c
     """What else is worth knowing about an estimate."""
     found = hints(objective, chosen.optimum)
     parameters, value = objective.parameters, chosen.optimum.value
+    if chosen.verdict.status is Status.BOUNDARY:
+        own = [name for name in objective.roles.names(RoleKind.LATENT) if "type-II" in objective.roles[name].reason]
+        found += [wording.one_each(name) for name in own]
     ran_away = [end for end in optima if end.stop is Stop.FAR and end.value > value]
     if ran_away and not objective.is_bounded:
         collapsed = (np.abs(ran_away[0].x - parameters.default) > 5) & (objective.units > 0)

@@ -296,6 +296,17 @@ def coarse_integral(names: Sequence[str], shift: float, points: int) -> Finding:
     return Finding("coarse_integral", tuple(names), message, {"shift": shift}, remedy)
 
 
+def one_each(name: str) -> Finding:
+    """Each element of a latent variable has a scale of its own."""
+    message = (
+        f"Each element of {name} has parameters of its own in its prior: where these include its location, one value "
+        f"cannot show how much values vary, and the maximum is always at a scale of 0, with the location the estimate "
+        f"of {name} itself."
+    )
+    remedy = "Let several elements share a location and a scale, or keep the prior of the scale."
+    return Finding("one_each", (name,), message, {}, remedy)
+
+
 def no_constant(name: str, mean: float, gain: float) -> Finding:
     """The mean of a normal model lacks a constant."""
     message = (

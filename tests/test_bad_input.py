@@ -7,7 +7,6 @@ import pymc as pm
 import pytensor
 import pytest
 from pymc.distributions import transforms
-from pymc.exceptions import ImputationWarning
 
 import mle_pp as mle
 
@@ -107,15 +106,6 @@ def test_potential():
         mle.find_MLE(model, potentials="yes")
 
 
-@pytest.mark.usefixtures("no_objective")
-def test_latent_variable():
-    with pm.Model() as model:
-        tau = pm.HalfNormal("tau")
-        theta = pm.Normal("theta", 0, tau, shape=4)
-        pm.Normal("y", theta, 1, observed=Y)
-    refused(model, "theta: latent", "tau would lose all influence", "parametrization", "fix=")
-
-
 # -- data ---------------------------------------------------------------------------------------------------------
 
 
@@ -148,15 +138,6 @@ def test_bad_data_container(container, value, word):
         # In a new container PyMC itself refuses NaN
         pm.set_data({container: BAD[value]})
     refused(model, "y" if container == "response" else "x", word)
-
-
-@pytest.mark.usefixtures("no_objective")
-def test_missing_values_in_dependent_rows():
-    with warnings.catch_warnings(), pm.Model() as model:
-        warnings.simplefilter("ignore", ImputationWarning)
-        mu = pm.Normal("mu", 0, 1, shape=2)
-        pm.MvNormal("y", mu, np.eye(2), observed=np.array([[1.0, np.nan], [2.0, 3.0]]))
-    refused(model, "y_unobserved", "missing values of an observed variable, which PyMC imputes")
 
 
 @pytest.mark.usefixtures("no_objective")

@@ -8,8 +8,9 @@ import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 import pytest
+from pymc.exceptions import ImputationWarning
 from scipy.optimize import minimize
-from scipy.stats import multivariate_normal, nbinom
+from scipy.stats import multivariate_normal, nbinom, norm
 
 import mle_pp as mle
 from mle_pp import ModelError
@@ -285,3 +286,32 @@ def test_stored_and_read():
     assert again.loglik == est.loglik
     pd.testing.assert_frame_equal(again.summary(), est.summary())
     np.testing.assert_allclose(again.latent["u"], est.latent["u"], rtol=1e-8)
+
+
+def test_missing_values_in_dependent_rows_are_integrated():
+    """A bivariate normal of which one element is missing: the rest has its own margin."""
+    cov = np.array([[1.0, 0.6], [0.6, 2.0]])
+    with warnings.catch_warnings(), pm.Model() as model:
+        warnings.simplefilter("ignore", ImputationWarning)
+        mu = pm.Normal("mu", 0, 1, shape=2)
+        pm.MvNormal("y", mu, cov, observed=np.array([[1.0, np.nan], [2.0, 3.0], [0.0, 1.0]]))
+    est = mle.find_MLE(model)
+    at = est.params["mu"].values
+    rows = multivariate_normal(at, cov).logpdf([[2.0, 3.0], [0.0, 1.0]]).sum()
+    assert est.loglik == pytest.approx(rows + norm(at[0], 1).logpdf(1.0), abs=1e-9)
+    assert at[0] == pytest.approx(1.0, abs=1e-7)
+
+
+def test_more_nodes_are_asked_for_where_laplace_is_coarse():
+    est = mle.find_MLE(frailty())
+    [finding] = est.verdict.findings
+    assert finding.kind == "coarse_integral"
+    assert finding.variables == ("alpha",)
+    assert "quadrature_points=25" in finding.remedy
+    better = mle.find_MLE(frailty(), quadrature_points=25)
+    moved = (np.log(better.params["alpha"]) - np.log(est.params["alpha"])) / (
+        est.stderr()["alpha"] / est.params["alpha"]
+    )
+    assert abs(float(moved)) == pytest.approx(finding.evidence["shift"], rel=0.3)
+    assert not better.verdict.findings
+    assert not mle.find_MLE(slopes()).verdict.findings

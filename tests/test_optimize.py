@@ -21,6 +21,7 @@ class Function:
         self.size, self.scale, self.calls = size, np.broadcast_to(scale, size), 0
         self.units = np.zeros(size)
         self.has_information = information is not None
+        self.is_costly, self.default_starts = False, 3
 
     def value(self, x):
         self.calls += 1
@@ -204,11 +205,11 @@ def test_quasi_newton_for_many_variables():
 
 
 def test_methods():
-    assert set(METHODS) == {"newton", "scoring", "quasi-newton"}
+    assert set(METHODS) == {"newton", "scoring", "secant", "quasi-newton"}
     assert suitable(rosenbrock()) == ["newton", "scoring"]
     assert suitable(chain(3)) == ["newton"]
     check_method("auto")
-    with pytest.raises(ValueError, match="'newton', 'scoring', 'quasi-newton'"):
+    with pytest.raises(ValueError, match="'newton', 'scoring', 'secant', 'quasi-newton'"):
         check_method("bfgs")
     for method in METHODS:
         np.testing.assert_allclose(maximize(rosenbrock(), np.array([-1.2, 1.0]), method).x, 1, rtol=1e-5)

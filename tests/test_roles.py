@@ -258,10 +258,10 @@ def test_integrate_list_names_exactly_the_latent_variables():
     assert mle.roles(schools(), integrate=["mu"])["mu"].reason == "named in integrate"
 
 
-def test_held_parents_leave_a_prior():
-    """With mu and tau known, theta is a parameter with a prior of constants."""
+def test_held_parents_change_no_role():
+    """What tau is held at is a point of the same likelihood, not another one."""
     found = kinds(schools(), fix={"mu": 0.0, "tau": 1.0})
-    assert found == {"mu": "fixed", "tau": "fixed", "theta": "parameter"}
+    assert found == {"mu": "fixed", "tau": "fixed", "theta": "latent"}
     assert kinds(schools(), fix=["tau"])["theta"] == "latent"
 
 

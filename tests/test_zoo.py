@@ -419,10 +419,11 @@ def test_polynomial_in_raw_powers(degree):
         assert kinds(est) == {"ill_conditioned"}
 
 
-# -- latent variables are refused here ----------------------------------------------------------------------------
+# -- integrated variables -----------------------------------------------------------------------------------------
 
 
-def test_eight_schools_is_refused():
+def test_eight_schools():
+    """Row 11: both declarations end where all schools are equal; the mean is then the weighted one."""
     y = np.array([28, 8, -3, 7, -1, 1, 18, 12.0])
     s = np.array([15, 10, 16, 11, 9, 11, 10, 18.0])
     with pm.Model(coords={"school": np.arange(8)}) as centered:
@@ -433,11 +434,39 @@ def test_eight_schools_is_refused():
         mu, tau = pm.Flat("mu"), pm.HalfNormal("tau", 5)
         z = pm.Normal("z", 0, 1, dims="school")
         pm.Normal("y", mu + tau * z, s, observed=y)
-    for model, name in ((centered, "theta"), (offset, "z")):
-        with pytest.raises(mle.ModelError, match=f"{name}: latent"):
-            mle.find_MLE(model)
-        with pytest.raises(mle.ModelError, match=f"{name}: latent"):
-            mle.find_MAP(model)
+    for model in (centered, offset):
+        with pytest.warns(mle.VerdictWarning, match="BOUNDARY"):
+            est = mle.find_MLE(model)
+        assert est.verdict.status is Status.BOUNDARY
+        assert est.verdict.findings[0].variables == ("tau",)
+        assert float(est.params["tau"]) == 0
+        assert float(est.params["mu"]) == pytest.approx(np.sum(y / s**2) / np.sum(1 / s**2), rel=1e-8)
+        assert float(est.params["mu"]) == pytest.approx(7.6856, abs=1e-4)
+        assert float(est.stderr()["mu"]) == pytest.approx(4.072, abs=1e-3)
+        assert np.isnan(est.stderr()["tau"])
+        assert est.loglik == pytest.approx(stats.norm(7.685617, s).logpdf(y).sum(), abs=1e-6)
+
+
+def test_one_location_and_scale_for_each_coefficient():
+    """Row 13: the scales end at zero, the locations at least squares; it is said that they always do."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 3))
+    y = x @ [1, 2, 3] + rng.normal(size=50)
+    with pm.Model() as model:
+        m, eta = pm.Normal("m", 0, 10, shape=3), pm.HalfNormal("eta", 1, shape=3)
+        beta, sigma = pm.Normal("beta", m, eta, shape=3), pm.HalfNormal("sigma", 1)
+        pm.Normal("y", x @ beta, sigma, observed=y)
+    with pytest.warns(mle.VerdictWarning, match="always at a scale of 0"):
+        est = mle.find_MLE(model)
+    assert est.verdict.status is Status.BOUNDARY
+    assert {finding.kind for finding in est.verdict.findings} == {"boundary", "one_each"}
+    beta, (rss,), *_ = np.linalg.lstsq(x, y)
+    np.testing.assert_array_equal(est.params["eta"], 0)
+    np.testing.assert_allclose(est.params["m"], beta, rtol=1e-7)
+    np.testing.assert_allclose(est.latent["beta"], beta, rtol=1e-7)
+    assert float(est.params["sigma"]) == pytest.approx(np.sqrt(rss / 50), rel=1e-7)
+    expected = np.sqrt(np.diag(np.linalg.inv(x.T @ x)) * rss / 50)
+    np.testing.assert_allclose(est.stderr()["m"], expected, rtol=1e-5)
 
 
 # -- missing values, which PyMC imputes ---------------------------------------------------------------------------
