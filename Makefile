@@ -41,6 +41,7 @@ bench: setup-dev  ## side by side with peers
 	$(PY) tests/benchmarks/run.py
 	$(PY) tests/benchmarks/bootstrap.py
 	$(PY) tests/benchmarks/profiles.py
+	$(PY) tests/benchmarks/mixed.py
 
 notebooks: setup-dev  ## execute all notebooks, outputs in place
 	$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \

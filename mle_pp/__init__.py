@@ -13,18 +13,21 @@ from mle_pp.intervals.regions import Region, region
 from mle_pp.resample import Bootstrap, Coverage, Jackknife, bootstrap, coverage, jackknife
 from mle_pp.hypothesis import TestResult, lr_test, score_test, wald_test
 from mle_pp.predict import Prediction, predict, simulate
-from mle_pp.criteria import InformationMatrixTest, information_matrix_test, rank, tic
-from mle_pp.compare import compare
+from mle_pp.criteria import information_matrix_test, rank, tic
+from mle_pp.compare import Comparison, compare
+from mle_pp.approximate import approximate_posterior
 from mle_pp.datatree import from_datatree
-from mle_pp.plots import plot_dist, plot_forest, plot_starts
+from mle_pp.plots import plot_dist, plot_forest, plot_pair, plot_ppc, plot_profile, plot_residuals, plot_shrinkage
+from mle_pp.plots import plot_starts
+from mle_pp.page import report
 
 __all__ = [
     "Bootstrap",
+    "Comparison",
     "Coverage",
     "Estimate",
     "EstimationError",
     "Finding",
-    "InformationMatrixTest",
     "Jackknife",
     "ModelError",
     "Prediction",
@@ -40,6 +43,7 @@ __all__ = [
     "TestResult",
     "Verdict",
     "VerdictWarning",
+    "approximate_posterior",
     "bootstrap",
     "check_gradient",
     "compare",
@@ -54,11 +58,17 @@ __all__ = [
     "lr_test",
     "plot_dist",
     "plot_forest",
+    "plot_pair",
+    "plot_ppc",
+    "plot_profile",
+    "plot_residuals",
+    "plot_shrinkage",
     "plot_starts",
     "predict",
     "profile",
     "rank",
     "region",
+    "report",
     "roles",
     "score_test",
     "simulate",

@@ -23,7 +23,6 @@ from pytensor.compile.rewriting import inline_ofg_node
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import HasInnerGraph
-from pytensor.graph.replace import graph_replace
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import toposort
@@ -183,23 +182,16 @@ def inline(outputs: Sequence[Variable]) -> list[Variable]:
     return list(graph.outputs)
 
 
-def hoisted(outputs: Sequence[Variable], inputs: Sequence[Variable]) -> list[Variable]:
-    """`outputs` with everything that does not depend on `inputs` computed once, and put in as constants.
-
-    Also what they read from shared variables, as it is now.
-    """
+def frontier(outputs: Sequence[Variable], inputs: Sequence[Variable]) -> list[Variable]:
+    """What `outputs` are computed from that does not depend on `inputs`: the last such results, no constants."""
     free = set(inputs)
     nodes = toposort(outputs)
     for node in nodes:
         if any(variable in free for variable in node.inputs):
             free.update(node.outputs)
     edge = {v: None for node in nodes if node.outputs[0] in free for v in node.inputs if v not in free}
-    known = [v for v in edge if not isinstance(v, Constant) and isinstance(v.type, TensorType)]
-    known += [v for v in outputs if v not in free and v not in edge and not isinstance(v, Constant)]
-    values = build([], known)()
-    constants = {v: pytensor.tensor.constant(value, dtype=v.dtype) for v, value in zip(known, values, strict=True)}
-    typed = {v: c if c.type == v.type else v.type.filter_variable(c) for v, c in constants.items()}
-    return graph_replace(list(outputs), typed, strict=False)
+    edge |= {v: None for v in outputs if v not in free}
+    return [v for v in edge if not isinstance(v, Constant) and isinstance(v.type, TensorType)]
 
 
 def _function(inputs: Sequence[Variable], outputs: Sequence[Variable], mode: Any) -> Callable[..., list[np.ndarray]]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mle_pp.checks import check_data, check_model
 from mle_pp.derivatives import central_differences
+from mle_pp.marginal import objective_of
 from mle_pp.objective import ModelObjective
 from mle_pp.roles import resolve_model, roles
 
@@ -70,9 +71,9 @@ def check_gradient(
     """
     root = resolve_model(model)
     check_model(root, potentials)
-    found = roles(root, keep_priors=keep_priors, fix=fix, potentials=potentials)
+    found = roles(model, keep_priors=keep_priors, fix=fix, potentials=potentials)
     check_data(root)
-    objective = ModelObjective(root, found, fix, initvals)
+    objective = objective_of(root, found, fix, initvals)
     rng = np.random.default_rng(0 if random_seed is None else random_seed)
     start = objective.parameters.initial
     points = [start + (k > 0) * 0.3 * rng.normal(size=start.size) for k in range(n_points)]

@@ -61,7 +61,7 @@ def covariance_of(est: Estimate, kind: str, groups: Any) -> Covariance:
         return Covariance(covariance(-est._optimum.hessian, est._basis))
     if name == "expected":
         return _expected(est)
-    return _from_scores(est, name, groups)
+    return _from_scores(est, kind, groups)
 
 
 def _expected(est: Estimate) -> Covariance:
@@ -72,6 +72,11 @@ def _expected(est: Estimate) -> Covariance:
             'cov("expected") has no meaning with kept priors: the expected information is that of the data alone. '
             'Use cov("hessian").'
         )
+    if objective.is_marginal:
+        raise ValueError(
+            'cov("expected") is not computed for models with integrated variables. Use cov("hessian"), or '
+            "mle.bootstrap."
+        )
     if objective.has_information:
         return Covariance(covariance(objective.information(x), basis))
     simulated = simulated_information(objective, x, basis)
@@ -79,9 +84,9 @@ def _expected(est: Estimate) -> Covariance:
     return Covariance(covariance(simulated.mean(axis=0), basis), attrs)
 
 
-def _from_scores(est: Estimate, name: str, groups: Any) -> Covariance:
-    objective, basis = est._objective, est._basis
-    scores, weights, used = row_scores(est, f'cov("{name}")')
+def _from_scores(est: Estimate, kind: str, groups: Any) -> Covariance:
+    objective, basis, name = est._objective, est._basis, _ALIASES.get(kind, kind)
+    scores, weights, used = row_scores(est, f'cov("{kind}")')
     if name == "opg":
         if est.kind != "mle":
             raise ValueError(
@@ -102,7 +107,7 @@ def _from_scores(est: Estimate, name: str, groups: Any) -> Covariance:
         attrs = {"n_groups": count}
     n, k = float(weights.sum()), est.n_params
     if name in ("HC1", "CR1S") and n <= k:
-        raise ValueError(f'cov("{name}"): its factor 1/(n−k) needs more rows (n = {n:g}) than parameters (k = {k}).')
+        raise ValueError(f'cov("{kind}"): its factor 1/(n−k) needs more rows (n = {n:g}) than parameters (k = {k}).')
     bread = covariance(-est._optimum.hessian, basis)
     matrix = small_sample_factor(name, n, k, count) * sandwich(bread, scores, weights, codes)
     return Covariance(matrix, attrs)
@@ -130,5 +135,5 @@ def _codes(groups: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, int]:
         raise ModelError(f"groups has a missing label in row {int(np.argmax(missing))} (counted from 0).")
     codes, labels = pd.factorize(groups[used])
     if len(labels) < 2:
-        raise ModelError(f"groups has one group only ({labels[0]!r}): a cluster covariance needs at least two.")
+        raise ModelError(f"groups has one group only ({labels[0]}): a cluster covariance needs at least two.")
     return codes, len(labels)

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
+from mle_pp.conventions import formatted
 from mle_pp.covariances import row_scores
 from mle_pp.estimate import Estimate
+from mle_pp.hypothesis.result import TestResult
 from mle_pp.linalg import inverse_on
+from mle_pp.roles import RoleKind
 from mle_pp.verdict import Status
 
 CRITERIA = ("aic", "aicc", "bic")
 # A linear combination of columns that is this small is zero: rounding errors of derivatives.
 _NOTHING = 1e-7
-
-
-@dataclass(frozen=True)
-class InformationMatrixTest:
-    """White's test.
-
-    Attributes
-    ----------
-    statistic, pvalue : float
-    df : int
-        Degrees of freedom of its chi-squared distribution.
-    """
-
-    statistic: float
-    df: int
-    pvalue: float
 
 
 def rank(ests: Mapping[str, Estimate] | Sequence[Estimate], criterion: str = "aic") -> pd.DataFrame:
@@ -93,7 +79,9 @@ def rank(ests: Mapping[str, Estimate] | Sequence[Estimate], criterion: str = "ai
         _check_same_data(first, named[first], name, named[name])
     columns = ("loglik", "n_params", "n_obs", *CRITERIA)
     table = pd.DataFrame({name: {c: getattr(est, c) for c in columns} for name, est in named.items()}).T
-    table = table.astype({"n_params": int})
+    # The sum of case weights need not be whole
+    whole = all(float(est.n_obs).is_integer() for est in named.values())
+    table = table.astype({"n_params": int, **({"n_obs": int} if whole else {})})
     missing = table.index[table[criterion].isna()]
     if len(missing):
         raise ValueError(f"{criterion} of {', '.join(missing)} is not defined: n_obs ≤ n_params + 1.")
@@ -101,7 +89,11 @@ def rank(ests: Mapping[str, Estimate] | Sequence[Estimate], criterion: str = "ai
     likelihood = np.exp(-table["delta"] / 2)
     table["weight"] = likelihood / likelihood.sum()
     table["status"] = [str(named[name].verdict.status) for name in table.index]
-    return table.sort_values("delta", kind="stable")
+    table = table.sort_values("delta", kind="stable")
+    decimals = {"loglik": 2, **dict.fromkeys(CRITERIA, 2), "delta": 2, "weight": 3}
+    return formatted(
+        table, {column: {k: f"{v:.{d}f}" for k, v in table[column].items()} for column, d in decimals.items()}
+    )
 
 
 def _check(name: str, est: Estimate) -> None:
@@ -125,6 +117,11 @@ def _check_same_data(first: str, one: Estimate, second: str, other: Estimate) ->
             raise ValueError(f"{first} and {second} are of different data: {name} differs. Fit both to the same rows.")
     if one.n_obs != other.n_obs:
         raise ValueError(f"{first} has {one.n_obs:g} rows and {second} has {other.n_obs:g}: fit both to the same rows.")
+    if one.roles.names(RoleKind.RESTRICTED) != other.roles.names(RoleKind.RESTRICTED):
+        raise ValueError(
+            f"{first} and {second} have different restricted= variables: their log-likelihoods are of different "
+            f"contrasts of the data. Fit both without restricted=."
+        )
     if not np.array_equal(_weights(one), _weights(other)):
         raise ValueError(f"{first} and {second} have different case weights: fit both with the same.")
 
@@ -176,7 +173,7 @@ def tic(est: Estimate) -> float:
     return float(-2 * est.loglik + 2 * penalty)
 
 
-def information_matrix_test(est: Estimate) -> InformationMatrixTest:
+def information_matrix_test(est: Estimate) -> TestResult:
     """White's test of whether the model is true: the two forms of the information, −∇²ℓ and Σ s sᵀ, are then equal.
 
     Parameters
@@ -186,8 +183,8 @@ def information_matrix_test(est: Estimate) -> InformationMatrixTest:
 
     Returns
     -------
-    InformationMatrixTest
-        With the statistic n R² of a regression of ones on the scores and the distinct elements of s sᵀ + ∇²ℓ of each
+    TestResult
+        With ``statistic`` n R² of a regression of ones on the scores and the distinct elements of s sᵀ + ∇²ℓ of each
         row (Chesher 1983; Lancaster 1984). Elements that are linear combinations of others are left out, and do not
         count in `df`.
 
@@ -229,7 +226,8 @@ def information_matrix_test(est: Estimate) -> InformationMatrixTest:
     columns = _scaled(root[:, None] * np.hstack([here, contrast]))
     fitted = columns @ np.linalg.lstsq(columns, root, rcond=_NOTHING)[0]
     statistic = float(fitted @ fitted)
-    return InformationMatrixTest(statistic, df, float(chi2.sf(statistic, df)))
+    pvalue = float(chi2.sf(statistic, df))
+    return TestResult("Information-matrix test", "the model is true", statistic, df, pvalue, f"χ²({df})")
 
 
 def _scaled(columns: np.ndarray) -> np.ndarray:

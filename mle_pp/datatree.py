@@ -22,6 +22,7 @@ from mle_pp.errors import ModelError
 from mle_pp.estimate import Estimate
 from mle_pp.information import Scales, Special
 from mle_pp.layout import Layout
+from mle_pp.marginal import objective_of
 from mle_pp.objective import ModelObjective, constant_data, observed_data
 from mle_pp.optimize import Optimum, Stop
 from mle_pp.parameters import Parameters
@@ -72,6 +73,7 @@ def _fit(est: Estimate) -> xr.Dataset:
         "findings": _json([vars(finding) for finding in est.verdict.findings]),
         "roles": _json({"potentials": est.roles.potentials, "rows": [vars(role) for role in est.roles]}),
         "fixed": _json(est._objective.parameters.fixed),
+        "quadrature_points": est._objective.quadrature_points,
         "fingerprints": _json({name: fingerprint(values) for name, values in est._objective.data.items()}),
     }
     if est._objective.weights is not None:
@@ -183,7 +185,8 @@ def from_datatree(dt: DataTree, model: Any = None) -> Estimate:
     _check_variables(root, roles)
     _check_data(root, json.loads(_text(fit["fingerprints"])))
     fixed = {name: np.asarray(value, dtype=float) for name, value in json.loads(_text(fit["fixed"])).items()}
-    objective = ModelObjective(root, roles, fixed or None, None, _text(result["backend"]))
+    points = int(fit.get("quadrature_points", 1))
+    objective = objective_of(root, roles, fixed or None, None, _text(result["backend"]), points)
     if "weights" in fit:
         objective = objective.weighted(fit["weights"].values)
     parameters = objective.parameters

@@ -208,6 +208,29 @@ class Estimate:
         errors = self._layout.dataset(direct).merge(self._derived_layout.dataset(derived))
         return errors.assign_attrs(found.attrs)
 
+    @cached_property
+    def latent(self) -> xr.Dataset:
+        """Conditional modes of the variables that were integrated, with their standard errors.
+
+        Returns
+        -------
+        xr.Dataset
+            The variables, and the `Deterministic`s that depend on them, by their names, dims and coords, on the
+            user's scale: the mode of their joint density given the data and the estimates. Their standard errors are
+            under the names with ``_se`` (``u_se``), and include the uncertainty of the estimates. Empty where
+            nothing was integrated.
+
+        References
+        ----------
+        Kass and Steffey (1989), J. Am. Stat. Assoc. 84.
+        """
+        if not self.verdict.status.is_failure and self._objective.is_marginal:
+            # At the limit itself, where one is approached
+            x = self._optimum.x + 300 * self._scales.special.drift.sum(axis=1)
+            objective: Any = self._objective
+            return objective.latent(x, self._covariance("hessian").matrix)
+        return xr.Dataset()
+
     # -- presentation ---------------------------------------------------------------------------------------------
 
     def summary(
@@ -226,7 +249,8 @@ class Estimate:
         Parameters
         ----------
         var_names : str or list of str, optional
-            Default: all parameters and `Deterministic`s. A name with ``~`` in front is left out.
+            Names of variables, or labels of single elements (``"beta[x1]"``). Default: all parameters and
+            `Deterministic`s. A name with ``~`` in front is left out.
         filter_vars : {None, "like", "regex"}
             How `var_names` are matched, as in ArviZ.
         kind, groups

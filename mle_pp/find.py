@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mle_pp import report
+from mle_pp import wording
 from mle_pp.checks import check_data, check_model
 from mle_pp.diagnose import Diagnosis, diagnose, is_noise, rounding
 from mle_pp.errors import EstimationError, ModelError, VerdictWarning
 from mle_pp.estimate import Estimate, kind_of
 from mle_pp.hints import hints
 from mle_pp.information import limits, scales_at, slides, without_limit
-from mle_pp.marginal.objective import MarginalObjective
+from mle_pp.marginal import objective_of
 from mle_pp.objective import ModelObjective
-from mle_pp.optimize import Anchors, Optimum, Run, Stop, check_method, maximize, run_starts
+from mle_pp.optimize import Anchors, Optimum, Run, Stop, check_method, maximize, polished, run_starts
 from mle_pp.roles import RoleKind, Roles, droppable, resolve_model, roles
 from mle_pp.verdict import Finding
 
@@ -31,10 +31,11 @@ _log = logging.getLogger("mle_pp")
 
 
 def find_MLE(
-    model: pm.Model | None = None,
+    model: Any = None,
     *,
     integrate: str | Sequence[str] = "auto",
     keep_priors: Sequence[str] = (),
+    restricted: Sequence[str] = (),
     fix: Mapping[str, Any] | None = None,
     potentials: str = "error",
     weights: Any = None,
@@ -73,7 +74,8 @@ def find_MLE(
         The optimizer. "auto" takes the first that suits the model and falls back to the next where one fails.
     starts : "auto" or int
         Number of starting points; the first is the model's initial point. "auto": three; twelve where these disagree;
-        sixty where only one of the twelve reached the highest value.
+        sixty where only one of the twelve reached the highest value. With latent variables three, but for those that
+        end where a scale vanishes; with more than 20,000 rows one.
     initvals : mapping of str to array_like, optional
         Starting values on the constrained scale; some variables are enough.
     random_seed : int, Generator or None
@@ -102,6 +104,10 @@ def find_MLE(
     that the result does not depend on the parametrization. Whether its end is a maximum is decided by following the
     likelihood along every direction, not by the optimizer.
 
+    Bambi centers predictors: the intercept in its graph is that of centered ones. Of a Bambi model, the formula's own
+    intercept is estimated and reported, as `bambi.Model.fit` does, and `fix` and `initvals` are about it. A prior that
+    is kept is that of the graph. A PyMC model that was taken out of a Bambi model is an ordinary one.
+
     Examples
     --------
     >>> import pymc as pm
@@ -115,14 +121,17 @@ def find_MLE(
     (3.0, True)
     """
     root = resolve_model(model)
-    _refuse_centered(model)
     check_model(root, potentials, fixed=set(fix or ()))
-    found = roles(root, integrate=integrate, keep_priors=keep_priors, fix=fix, potentials=potentials)
-    return _find(root, found, fix, weights, method, starts, initvals, random_seed, backend, on_failure, quadrature_points)
+    found = roles(
+        model, integrate=integrate, keep_priors=keep_priors, restricted=restricted, fix=fix, potentials=potentials
+    )
+    return _find(
+        root, found, fix, weights, method, starts, initvals, random_seed, backend, on_failure, quadrature_points
+    )
 
 
 def find_MAP(
-    model: pm.Model | None = None,
+    model: Any = None,
     *,
     fix: Mapping[str, Any] | None = None,
     method: str = "auto",
@@ -162,10 +171,11 @@ def find_MAP(
     1.5
     """
     root = resolve_model(model)
-    _refuse_centered(model)
     check_model(root, "likelihood", fixed=set(fix or ()))
-    first = roles(root, fix=fix, potentials="likelihood")
-    found = roles(root, keep_priors=first.names(RoleKind.PARAMETER), fix=fix, potentials="likelihood")
+    first = roles(model, fix=fix, potentials="likelihood")
+    # What is latent is so also where the priors of its scales stay
+    latent, kept = first.names(RoleKind.LATENT), first.names(RoleKind.PARAMETER)
+    found = roles(model, integrate=latent, keep_priors=kept, fix=fix, potentials="likelihood")
     return _find(root, found, fix, None, method, starts, initvals, random_seed, backend, on_failure)
 
 
@@ -184,12 +194,7 @@ def _find(
 ) -> Estimate:
     _check_options(method, starts, on_failure)
     check_data(model, held=set(fix or ()))
-    latent = [name for name in found.names(RoleKind.LATENT) if not droppable(model, name)]
-    integrated = [*latent, *found.names(RoleKind.RESTRICTED)]
-    if integrated:
-        objective = MarginalObjective(model, found, integrated, fix, initvals, quadrature_points)
-    else:
-        objective = ModelObjective(model, found, fix, initvals, backend)
+    objective = objective_of(model, found, fix, initvals, backend, quadrature_points)
     if weights is not None:
         objective = objective.weighted(objective.axes.align(weights, "weights"))
     _log.debug("maximizing over %d parameters, %s backend", objective.size, objective.backend)
@@ -203,8 +208,8 @@ def _find(
             # The value is finite, its derivatives are not
             objective.check_possible()
         diagnosis, reached = _judge(objective, runs)
-        dropped = [name for name in found.names(RoleKind.LATENT) if name not in integrated]
-        diagnosis = diagnosis.adding([report.missing(name) for name in dropped])
+        dropped = [name for name in found.names(RoleKind.LATENT) if droppable(model, name)]
+        diagnosis = diagnosis.adding([wording.missing(name) for name in dropped])
         estimate = assemble(model, found, objective, runs, reached, diagnosis)
     verdict = estimate.verdict
     if verdict.status.is_failure and on_failure == "raise":
@@ -231,17 +236,6 @@ def refit(est: Estimate, x: np.ndarray) -> Estimate:
     earlier = est.starts.assign(optimum=est.starts["optimum"] + 1)
     starts = pd.concat([earlier, found.starts], ignore_index=True).rename_axis("start")
     return replace(found, starts=starts)
-
-
-def _refuse_centered(model: Any) -> None:
-    """A Bambi model with centered predictors has an intercept that is not the one Bambi reports."""
-    parameters = getattr(model, "parameters", None) or {}
-    predictors = any(getattr(parameter, "common_terms", None) for parameter in parameters.values())
-    if getattr(model, "center_predictors", False) and predictors and "Intercept" in resolve_model(model).named_vars:
-        raise ModelError(
-            "Bambi centers the predictors, so that Intercept in its PyMC model is not the intercept of its formula. "
-            "Build the model with bmb.Model(..., center_predictors=False): then both are the same."
-        )
 
 
 def _check_options(method: str, starts: int | str, on_failure: str) -> None:
@@ -284,6 +278,7 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
     order = sorted(range(len(optima)), key=lambda k: rank[k])
     diagnoses: list[Diagnosis] = []
     for k in order:
+        optima[k] = replace(optima[k], optimum=polished(objective, optima[k].optimum))
         diagnoses.append(diagnose(objective, objective.parameters, optima[k].optimum))
         if not diagnoses[-1].verdict.status.is_failure:
             break
@@ -331,12 +326,12 @@ def _beside(objective: ModelObjective, runs: list[Run], optima: list[Optimum], c
     ran_away = [end for end in optima if end.stop is Stop.FAR and end.value > value]
     if ran_away and not objective.is_bounded:
         collapsed = (np.abs(ran_away[0].x - parameters.default) > 5) & (objective.units > 0)
-        found.insert(0, report.unbounded_elsewhere(report.owners(parameters, collapsed)))
+        found.insert(0, wording.unbounded_elsewhere(wording.owners(parameters, collapsed)))
     ends = [run.optimum.value for run in runs if run.optimum.stop is Stop.SMALL_DECREMENT]
     here = sum(abs(end - value) <= 1e-6 * max(1.0, abs(value)) for end in ends)
     lower = [end for end in optima if end.stop is Stop.SMALL_DECREMENT and end.value < value - 1e-3]
     if chosen.verdict.ok and len(lower) >= 2 and here <= 1:
-        found.append(report.many_maxima(parameters, len(runs), 1 + len(lower)))
+        found.append(wording.many_maxima(parameters, len(runs), 1 + len(lower)))
     return found
 
 

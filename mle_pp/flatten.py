@@ -27,8 +27,10 @@ from pytensor.graph.traversal import ancestors, toposort
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.random.op import RNGConsumerOp
 
+from mle_pp.formula import formula_of
 
-def flatten(model: BaseModel | None = None, *, keep: Collection[str] = ()) -> pm.Model:
+
+def flatten(model: Any = None, *, keep: Collection[str] = ()) -> pm.Model:
     """Drop the priors of a model: a new model whose log-density is that of the data.
 
     Each free variable that `keep` does not name has log-density zero in the new model, in the shape of its prior's.
@@ -39,9 +41,9 @@ def flatten(model: BaseModel | None = None, *, keep: Collection[str] = ()) -> pm
 
     Parameters
     ----------
-    model : pm.Model, optional
+    model : pm.Model or Bambi model, optional
         Left as it is. The model of the ``with`` block by default. Of a sub-model, the whole model it belongs to is
-        flattened.
+        flattened; of a Bambi model, its PyMC model, with the intercept of centered predictors that its graph has.
     keep : collection of str, optional
         Free variables that keep their prior, by their full names.
 
@@ -82,8 +84,8 @@ def flatten(model: BaseModel | None = None, *, keep: Collection[str] = ()) -> pm
     >>> print(round(estimate.posterior["mu"].item(), 4))
     2.0
     """
-    # A Bambi model holds its PyMC model
-    root = pm.modelcontext(getattr(getattr(model, "backend", None), "model", model)).root
+    formula = formula_of(model)
+    root = pm.modelcontext(model).root if formula is None else formula.model
     keep = {keep} if isinstance(keep, str) else set(keep)
     free = [rv.name for rv in root.free_RVs]
     if unknown := sorted(keep.difference(free)):

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from mle_pp import report
+from mle_pp import wording
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Optimum
 from mle_pp.verdict import Finding
@@ -33,7 +33,8 @@ def spike(objective: ModelObjective, optimum: Optimum) -> Finding | None:
     classical cases are mixtures with free standard deviations (Day 1969, Biometrika 56) and the Student t with free
     degrees of freedom (Fernandez and Steel 1999, Biometrika 86).
     """
-    if objective.size > _MOST or objective.is_bounded:
+    # A location on an observation is no spike where a distribution of latents is around it
+    if objective.size > _MOST or objective.is_bounded or objective.is_marginal:
         return None
     logs = [k for k in range(objective.size) if objective.units[k] > 0]
     for point in _on_an_observation(objective, optimum.x):
@@ -49,7 +50,7 @@ def spike(objective: ModelObjective, optimum: Optimum) -> Finding | None:
             gain = objective.value(far) - objective.value(near)
             if np.isfinite(gain) and 0.4 * _SHRINK < gain < 50 * _SHRINK:
                 shrunk = np.isin(np.arange(objective.size), [k for k in (scale, other) if k is not None])
-                return report.unbounded_elsewhere(report.owners(objective.parameters, shrunk))
+                return wording.unbounded_elsewhere(wording.owners(objective.parameters, shrunk))
     return None
 
 
@@ -105,7 +106,7 @@ def missing_constant(objective: ModelObjective, optimum: Optimum) -> Finding | N
         gain = 0.5 * n * np.log(rss / reduced) if reduced > 0 else 0.0
         # Twice the gain is χ² with one degree of freedom without a constant; 10 is far beyond its tail
         if gain > 10:
-            return report.no_constant(objective.names[0], float(residuals.mean()), gain)
+            return wording.no_constant(objective.names[0], float(residuals.mean()), gain)
     return None
 
 
@@ -124,5 +125,5 @@ def incidental_parameters(objective: ModelObjective, optimum: Optimum) -> Findin
             continue
         touched = objective.touched(optimum.x, entry.name)
         if 1 <= touched <= _INCIDENTAL:
-            return report.incidental(entry.name, entry.size, touched, others)
+            return wording.incidental(entry.name, entry.size, touched, others)
     return None

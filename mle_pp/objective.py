@@ -53,6 +53,10 @@ class Objective(Protocol):
     def is_costly(self) -> bool:
         """Whether a Hessian costs several gradients."""
 
+    @property
+    def default_starts(self) -> int:
+        """How many starts are worth their time where nothing else is known."""
+
     def value(self, x: np.ndarray) -> float:
         """The function at `x`."""
 
@@ -107,6 +111,9 @@ class ModelObjective:
 
     weights: np.ndarray | None = None
     is_costly = False
+    is_marginal = False
+    default_starts = 3
+    quadrature_points = 1
 
     def __init__(
         self,
@@ -124,7 +131,7 @@ class ModelObjective:
         with backends.without_c_compiler():
             terms, priors = likelihood_terms(model, likelihood), log_densities(model, penalized)
             self.snapshot = copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
-            self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot)
+            self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot, shifts=roles.shifts)
             graphs = evaluable(self.parameters.replace([*terms, *priors]))
         self.data = {**observed_data(model), **constant_data(model)}
         self.names = [variable.name for variable in likelihood]
@@ -177,6 +184,17 @@ class ModelObjective:
         total += sum(self.axes.blocks.values())
         return int(total) if float(total).is_integer() else total
 
+    def replace(self, graphs: Sequence[Variable]) -> list[Variable]:
+        """Graphs of the model's value variables as graphs of the vector, and of that of integrated variables."""
+        return self.parameters.replace(graphs)
+
+    def depends_on_integrated(self, graph: Variable) -> bool:
+        """Whether a graph is one of integrated variables: there are none."""
+        return False
+
+    def refresh(self) -> None:
+        """Nothing is kept that the data went into."""
+
     # -- rows and weights -----------------------------------------------------------------------------------------
 
     def weighted(self, weights: np.ndarray) -> ModelObjective:
@@ -195,7 +213,7 @@ class ModelObjective:
         ModelError
             A term has no rows; or the weights are negative, not finite, all zero or not as many as the rows.
         """
-        self.axes.require("Weighting rows")
+        self.axes.require("weights=")
         found = check_weights(weights)
         if found.shape != (self.axes.size,):
             raise ModelError(f"weights have shape {found.shape}, but the data have {self.axes.size} rows.")
@@ -375,10 +393,7 @@ class ModelObjective:
 
 
 class Functions:
-    """The functions of a log-likelihood, shared by all weightings of it; each is built when it is needed.
-
-    Those that take data as inputs, where they do, take them last.
-    """
+    """The functions of a log-likelihood, shared by all weightings of it; each is built when it is needed."""
 
     def __init__(
         self,
@@ -389,10 +404,8 @@ class Functions:
         rows: Rows,
         backend: str,
         largest: int,
-        data: Sequence[Variable] = (),
     ) -> None:
         self._model, self._parameters = model, parameters
-        self._data = list(data)
         self._terms, self._priors, self._rows = terms, priors, rows
         self._backend, self._largest = backend, largest
 
@@ -400,7 +413,7 @@ class Functions:
     def plain(self) -> Smooth:
         """Every row counted once."""
         cost = _total([*self._terms.values(), *self._priors])
-        return Smooth(cost, self._parameters.x, self._backend, self._largest, self._data)
+        return Smooth(cost, self._parameters.x, self._backend, self._largest)
 
     @cached_property
     def weighted(self) -> Smooth:
@@ -410,7 +423,7 @@ class Functions:
         for part, where in zip(self._row_graphs, self._rows.slices(), strict=True):
             # Not zero times -inf, which is NaN
             total = total + pt.sum(weights[where] * pt.switch(weights[where] > 0, part, 0.0))
-        return Smooth(total, self._parameters.x, self._backend, self._largest, [weights, *self._data])
+        return Smooth(total, self._parameters.x, self._backend, self._largest, [weights])
 
     @cached_property
     def _row_graphs(self) -> list[Variable]:

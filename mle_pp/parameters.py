@@ -28,6 +28,7 @@ from pytensor.xtensor.type import XTensorType
 from mle_pp import backends
 from mle_pp.derivatives import Jacobian
 from mle_pp.errors import ModelError
+from mle_pp.formula import Shifts
 from mle_pp.layout import Layout, make_layout
 from mle_pp.supports import graph_bounds
 
@@ -44,6 +45,7 @@ class Free:
 
     @property
     def name(self) -> str:
+        """Of the variable."""
         return self.rv.name
 
 
@@ -80,6 +82,10 @@ class Parameters:
         Replacements of the model's data by copies.
     integrated : sequence of str
         Variables that graphs keep: neither in the vector nor held.
+    shifts : mapping of str to mapping of str to ndarray, optional
+        Variables that are estimated, started, held and reported minus a sum of means times other variables, as the
+        intercepts of Bambi's centered predictors are (see `formula`). They have no transform, and no support depends
+        on them.
 
     Attributes
     ----------
@@ -103,10 +109,12 @@ class Parameters:
         initvals: Mapping[str, Any] | None = None,
         snapshot: Mapping[Variable, Variable] | None = None,
         integrated: Sequence[str] = (),
+        shifts: Shifts | None = None,
     ) -> None:
         self.model = model
         self.x = pt.vector("x", dtype="float64")
         self._snapshot = dict(snapshot or {})
+        self._shifts = {name: _shift(model, name, means) for name, means in (shifts or {}).items()}
         for argument, given in (("fix", fixed), ("initvals", initvals)):
             if given is not None and not isinstance(given, Mapping):
                 raise ModelError(f"{argument} takes a mapping of names to values: {argument}={{name: value}}.")
@@ -119,7 +127,9 @@ class Parameters:
             unconstrained = self._forward(constrained, set(initvals) | set(fixed))
             self._estimated = [free for free in self._free if free.name in set(estimated)]
             self._substitutions = self._substitute(unconstrained, constrained, set(integrated))
-        self._integrated = {name: unconstrained[name] for name in integrated}
+            known = {free.rv: like(pt.constant(constrained[free.name]), free.rv) for free in self._free}
+            shift = self._shift_values(known)
+        self._integrated = {name: unconstrained[name] + shift.get(name, 0.0) for name in integrated}
         self.fixed = {name: constrained[name] for name in fixed}
         dims, coords = model.named_vars_to_dims, model.coords
         estimated_names = [free.name for free in self._estimated]
@@ -166,13 +176,18 @@ class Parameters:
         """
         return _close(graphs, {**self._substitutions, **self._snapshot, **(also or {})})
 
+    def reported(self, name: str) -> Variable:
+        """A free variable as it is reported, in terms of the model's variables."""
+        rv = self.model[name]
+        return rv - self._shifts[name] if name in self._shifts else rv
+
     def integrated(self) -> list[tuple[Free, np.ndarray]]:
         """The free variables that are integrated, and where their own unconstrained values start."""
         return [(free, self._integrated[free.name]) for free in self._free if free.name in self._integrated]
 
     # -- set-up ---------------------------------------------------------------------------------------------------
 
-    def _describe(self, rv: Any, fixed: Mapping[str, Any]) -> _Free:
+    def _describe(self, rv: Any, fixed: Mapping[str, Any]) -> Free:
         transform = self.model.rvs_to_transforms[rv]
         added = None
         if transform is None and rv.name not in fixed and rv.dtype in pt.type.continuous_dtypes:
@@ -195,7 +210,17 @@ class Parameters:
                     numeric = np.asarray(value).dtype.kind in "biuf"
                     what = f"has shape {np.shape(value)}, but {name} has shape {shape}" if numeric else "is no number"
                     raise ModelError(f"{argument}[{name!r}] = {value!r} {what}.") from None
-        return start
+        # The model's own values are the graph's
+        shift = self._shift_values({free.rv: like(pt.constant(start[free.name]), free.rv) for free in self._free})
+        own = [name for name in shift if name not in initvals and name not in fixed]
+        return start | {name: np.asarray(start[name] - shift[name]) for name in own}
+
+    def _shift_values(self, values: Mapping[Variable, Variable]) -> dict[str, np.ndarray]:
+        """What is added to the reported values to have the graph's."""
+        if not self._shifts:
+            return {}
+        graphs = _close(list(self._shifts.values()), {**self._snapshot, **values})
+        return dict(zip(self._shifts, backends.build([], backends.simplify(graphs))(), strict=True))
 
     def _forward(self, start: Mapping[str, np.ndarray], given: set[str]) -> dict[str, np.ndarray]:
         """The starting values on the scale of the vector; one outside its support is refused."""
@@ -241,6 +266,8 @@ class Parameters:
     ) -> dict[Variable, Variable]:
         """Each value variable as an expression of `x`, or a constant."""
         substitutions: dict[Variable, Variable] = {}
+        shifts = dict(zip(self._shifts, self.model.replace_rvs_by_values(list(self._shifts.values())), strict=True))
+        self._pieces: dict[str, Variable] = {}
         names = {free.name for free in self._estimated}
         start = 0
         for free in self._free:
@@ -253,13 +280,18 @@ class Parameters:
                     # Bounds that are estimated: the value is held, wherever it lies between them
                     value = like(pt.constant(constrained[free.name]), free.rv)
                     held = free.transform.forward(value, *self.transform_inputs(free))
+                if free.name in shifts:
+                    held = held + shifts[free.name]
                 substitutions[free.value] = like(held, free.value)
                 continue
             shape = unconstrained[free.name].shape
             size = int(np.prod(shape, dtype=int))
             piece = self.x[start : start + size].reshape(shape)
+            self._pieces[free.name] = piece
             if free.added is not None:
                 piece = free.added.backward(piece, *self.transform_inputs(free))
+            if free.name in shifts:
+                piece = piece + shifts[free.name]
             substitutions[free.value] = like(piece, free.value)
             start += size
         return substitutions
@@ -297,7 +329,9 @@ class Parameters:
     # -- constrained values ---------------------------------------------------------------------------------------
 
     def _flat(self, variables: Sequence[Variable]) -> Variable:
-        graphs = self.replace(self.model.replace_rvs_by_values(variables))
+        return self._concatenated(self.replace(self.model.replace_rvs_by_values(variables)))
+
+    def _concatenated(self, graphs: Sequence[Variable]) -> Variable:
         parts = [pt.cast(backends.as_tensor(g), "float64").ravel() for g in graphs]
         flat = pt.concatenate([pt.zeros((0,)), *parts])
         return backends.simplify([flat])[0]
@@ -312,8 +346,30 @@ class Parameters:
     @cached_property
     def constrained_graph(self) -> Variable:
         """`constrained` as a graph of `x`."""
+        own = self.unconstrained.slices()
         with backends.without_c_compiler():
-            return self._flat([free.rv for free in self._estimated])
+            graphs = self.replace(self.model.replace_rvs_by_values([free.rv for free in self._estimated]))
+            return self._concatenated(
+                [
+                    self.x[own[self._value_name(free)]] if free.name in self._shifts else graph
+                    for free, graph in zip(self._estimated, graphs, strict=True)
+                ]
+            )
+
+    @cached_property
+    def log_jacobian_graph(self) -> Variable:
+        """The log of the determinant of ∂(constrained)/∂x, in the sense of each transform, as a graph of `x`."""
+        total = pt.constant(0.0)
+        with backends.without_c_compiler():
+            for free in self._estimated:
+                transform = self.transforms[free.name]
+                if transform is None:
+                    continue
+                # On top of a variable without transform, the vector's own piece is what is transformed
+                piece = free.value if free.added is None else self._pieces[free.name]
+                term = transform.log_jac_det(piece, *self.transform_inputs(free))
+                total = total + backends.as_tensor(term).sum()
+            return backends.simplify(self.replace([total]))[0]
 
     @cached_property
     def derived_graph(self) -> Variable:
@@ -468,6 +524,16 @@ def initial_point(model: pm.Model) -> dict[str, np.ndarray]:
         return {name: np.asarray(v) for name, v in model._make_initial_point(return_transformed=False)(0).items()}
     values = backends.build([], [backends.as_tensor(e) for e in expressions])()
     return {rv.name: value for rv, value in zip(model.free_RVs, values, strict=True)}
+
+
+def _shift(model: pm.Model, name: str, means: Mapping[str, np.ndarray]) -> Variable:
+    """The sum of means times variables, in the shape of `name`: theirs, or theirs without the first axis."""
+    axes, total = model[name].ndim, pt.zeros(())
+    for other, mean in means.items():
+        value = backends.as_tensor(model[other])
+        value = value if value.ndim > axes else value[None]
+        total = total + (np.reshape(mean, (-1, *[1] * axes)) * value).sum(axis=0)
+    return total
 
 
 def _is_numeric(variable: Variable) -> bool:

@@ -14,12 +14,17 @@ import numpy as np
 import pytensor.tensor as pt
 from pymc.distributions.moments.means import mean
 from pymc.exceptions import UndefinedMomentException
+from pymc.logprob.basic import logcdf
 from pymc.pytensorf import find_rng_nodes
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.random.op import RandomVariable
+from pytensor.tensor.type import discrete_dtypes
 
 from mle_pp import backends
 from mle_pp.errors import ModelError
+from mle_pp.marginal import objective_of
 from mle_pp.objective import ModelObjective, shared_copy
 from mle_pp.roles import RoleKind
 
@@ -32,8 +37,9 @@ def at_vector(
     variables: Sequence[Variable],
     data: Mapping[Variable, Variable] | None = None,
     hold_observed: bool = False,
+    given_latents: bool = False,
 ) -> list[Variable]:
-    """Variables of a model as graphs of the flat vector; what is latent stays random.
+    """Variables of a model as graphs of the flat vector; what is latent stays random, or is a graph of `latents.u`.
 
     Parameters
     ----------
@@ -44,12 +50,20 @@ def at_vector(
         What the model's data are replaced by. Default: their values at the time of the fit.
     hold_observed : bool
         Whether observed variables that others depend on stand for their observations, or stay random.
+    given_latents : bool
+        Whether integrated variables, too, are graphs: of their vector.
     """
     model = objective.model
-    latent = objective.roles.names(RoleKind.LATENT)
+    restricted = objective.roles.names(RoleKind.RESTRICTED)
+    if restricted and not given_latents:
+        raise ModelError(
+            f"{', '.join(restricted)} were integrated under a flat prior, from which nothing can be drawn. Fit without "
+            f"restricted=."
+        )
+    latent = [] if given_latents else objective.roles.names(RoleKind.LATENT)
     free = [rv for rv in model.free_RVs if rv.name not in latent]
     # Parameters keep the meaning they were fitted with: their bounds are those of the fit's data
-    values = objective.parameters.replace(model.replace_rvs_by_values(free))
+    values = objective.replace(model.replace_rvs_by_values(free))
     replaced = {**objective.snapshot, **(data or {}), **dict(zip(free, values, strict=True))}
     if hold_observed:
         replaced |= {rv: _as(rv, objective.data[rv.name]) for rv in model.observed_RVs}
@@ -178,7 +192,7 @@ def exchangeable(objective: ModelObjective) -> tuple[ModelObjective, dict[str, A
     twin.rvs_to_values = {**model.rvs_to_values, **stand_ins}
     twin.values_to_rvs = {value: rv for rv, value in twin.rvs_to_values.items()}
     parameters = objective.parameters
-    other = ModelObjective(twin, objective.roles, parameters.fixed, None, objective.backend)
+    other = objective_of(twin, objective.roles, parameters.fixed, None, objective.backend, objective.quadrature_points)
     return other, {rv.name: other.snapshot[stand_in] for rv, stand_in in stand_ins.items()}
 
 
@@ -196,5 +210,33 @@ def retargeted(objective: ModelObjective) -> tuple[ModelObjective, Callable[[Map
     def observe(values: Mapping[str, np.ndarray]) -> None:
         for name, target in targets.items():
             target.set_value(np.asarray(values[name], dtype=target.type.dtype))
+        other.refresh()
 
     return other, observe
+
+
+def depends_on_latent(objective: ModelObjective, rv: Any) -> bool:
+    """Whether the law of an observed variable is known only when latent ones are."""
+    latent = {objective.model[name] for name in objective.roles.names(RoleKind.LATENT)}
+    return not latent.isdisjoint(ancestors([rv]))
+
+
+def log_cdfs(objective: ModelObjective, rv: Any) -> list[Variable] | None:
+    """Logarithms of F(y) and F(y−) at the observations of a variable, as graphs of the flat vector.
+
+    Returns
+    -------
+    list of Variable or None
+        None where PyMC knows no distribution function, the variable is no plain one (censored, mixed, a mixture), has
+        several dimensions to a draw, or depends on what is latent.
+    """
+    op = rv.owner.op
+    if not isinstance(op, RandomVariable) or op.ndim_supp or depends_on_latent(objective, rv):
+        return None
+    value = objective.data[rv.name]
+    is_discrete = rv.dtype in discrete_dtypes
+    try:
+        graphs = [logcdf(rv, at, warn_rvs=False) for at in (value, value - 1 if is_discrete else value)]
+    except NotImplementedError:
+        return None
+    return at_vector(objective, graphs, hold_observed=True)

@@ -104,7 +104,7 @@ def quantity(parameters: Parameters, text: str) -> Quantity:
     KeyError
         A label that is none of the model's; the message has those close to it.
     ValueError
-        Not an expression.
+        Not an expression, or the name of a variable with several elements.
     """
     scalars = _Scalars(parameters)
     replaced, used = _placeholders(text, scalars)
@@ -137,12 +137,17 @@ class _Scalars:
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
         layouts = (parameters.layout, parameters.derived_layout)
+        self.entries = {entry.name: entry for layout in layouts for entry in layout}
         self._places = {label: (k, i) for k, layout in enumerate(layouts) for i, label in enumerate(layout.labels)}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 
     def graph(self, label: str) -> Variable:
+        if label not in self._places:
+            entry = self.entries[label]
+            shown = ", ".join(entry.labels[:3]) + (", …" if entry.size > 3 else "")
+            raise ValueError(f"{label} has {entry.size} elements, and one is needed: {shown}.")
         which, position = self._places[label]
         return (self._parameters.constrained_graph, self._parameters.derived_graph)[which][position]
 
@@ -161,8 +166,9 @@ def _placeholders(text: str, scalars: _Scalars) -> tuple[str, dict[str, str]]:
 
 
 def _pattern(scalars: _Scalars) -> str:
-    """A regular expression for any label; empty where there is none."""
-    labels = "|".join(re.escape(label) for label in sorted(scalars, key=len, reverse=True))
+    """A regular expression for any label, and for names of vectors; empty where there is none."""
+    names = sorted({*scalars, *scalars.entries}, key=len, reverse=True)
+    labels = "|".join(map(re.escape, names))
     # A label is not part of a longer word, nor a function that is called
     return rf"(?<![\w.\]])(?:{labels})(?![\w\[(])" if labels else ""
 
@@ -176,6 +182,8 @@ def _graph(node: ast.AST, names: dict[str, Variable], text: str, scalars: _Scala
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
         sides = [_graph(side, names, text, scalars) for side in (node.left, node.right)]
         return _OPERATORS[type(node.op)](*sides)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
+        raise ValueError(f"{text!r}: for a power write **.")
     if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
         return _OPERATORS[type(node.op)](_graph(node.operand, names, text, scalars))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords and len(node.args) == 1:

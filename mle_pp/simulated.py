@@ -6,28 +6,18 @@ between the data sets gives the Monte Carlo error (Efron and Hinkley 1978, Biome
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-import pytensor
-from pymc.pytensorf import collect_default_updates, reseed_rngs
-from pytensor.compile.mode import Mode
-from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.basic import Variable
-from pytensor.graph.replace import graph_replace
-from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 
-from mle_pp import backends
-from mle_pp.errors import ModelError
 from mle_pp.linalg import inverse_on
-from mle_pp.objective import Functions, ModelObjective, evaluable, likelihood_terms
+from mle_pp.objective import ModelObjective
+from mle_pp.predictive import retargeted, simulator
 
 # Until the standard errors are known to this relative accuracy, but not more data sets than this.
 ACCURACY = 2e-3
 _FEWEST, _MOST = 50, 2000
 _SEED = 20240229
-
-_DRAW = Mode(linker="py", optimizer=RewriteDatabaseQuery(include=["lower_xtensor", "inline_ofg_expansion"]))
 
 
 def simulated_information(objective: ModelObjective, x: np.ndarray, basis: np.ndarray) -> np.ndarray:
@@ -74,51 +64,10 @@ def monte_carlo_error(informations: np.ndarray, basis: np.ndarray) -> float:
 
 
 def _informations(objective: ModelObjective, x: np.ndarray) -> Iterator[np.ndarray]:
-    model, weights = objective.model, objective.weights
-    if objective.roles.potentials == "likelihood" and model.potentials:
-        names = ", ".join(potential.name for potential in model.potentials)
-        raise ModelError(f'cov("expected") needs data drawn from the model, and {names} is a Potential: it draws none.')
-    draw, function = _draws(objective), _with_data(objective)
+    draw, rng = simulator(objective), np.random.default_rng(_SEED)
+    other, observe = retargeted(objective)
+    if objective.weights is not None:
+        other = other.weighted(objective.weights)
     for _ in range(_MOST):
-        data = draw(x)
-        if weights is None:
-            yield -function.plain.hessian(x, *data)
-        else:
-            yield -function.weighted.hessian(x, weights, *data)
-
-
-def _with_data(objective: ModelObjective) -> Functions:
-    """The log-likelihood as a function of the observed variables' values, too."""
-    model, parameters = objective.model, objective.parameters
-    values = [model.rvs_to_values[rv] for rv in model.observed_RVs]
-    with backends.without_c_compiler():
-        inputs = [value.type() for value in values]
-        terms = likelihood_terms(model, model.observed_RVs)
-        terms = graph_replace(terms, dict(zip(values, inputs, strict=True)), strict=False)
-        graphs = dict(zip(objective.names, evaluable(parameters.replace(terms)), strict=True))
-    largest = max(np.size(objective.data[rv.name]) for rv in model.observed_RVs)
-    return Functions(model, parameters, graphs, [], objective.axes, objective.backend, largest, inputs)
-
-
-def _draws(objective: ModelObjective) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """From `x` to values of the observed variables, drawn anew at each call."""
-    model, parameters = objective.model, objective.parameters
-    values = [model.rvs_to_values[rv] for rv in model.observed_RVs]
-    with backends.without_c_compiler():
-        held = parameters.replace(model.replace_rvs_by_values(model.free_RVs))
-        typed = {rv: rv.type.filter_variable(value) for rv, value in zip(model.free_RVs, held, strict=True)}
-        drawn: list[Variable] = parameters.replace(graph_replace(model.observed_RVs, typed, strict=False))
-        try:
-            updates = collect_default_updates(outputs=drawn, inputs=[parameters.x])
-            generators = [rng for rng in updates if isinstance(rng, SharedVariable)]
-            reseed_rngs(generators, _SEED)
-            function = pytensor.function([parameters.x], drawn, updates=updates, mode=_DRAW)
-            function(parameters.initial)
-        except NotImplementedError as error:
-            names = ", ".join(rv.name for rv in model.observed_RVs)
-            raise ModelError(f'cov("expected") needs data drawn from the model, but {names}: {error}') from error
-
-    def draw(x: np.ndarray) -> list[np.ndarray]:
-        return [np.asarray(new, dtype=value.type.dtype) for new, value in zip(function(x), values, strict=True)]
-
-    return draw
+        observe(draw(rng, x))
+        yield -other.hessian(x)

@@ -13,7 +13,7 @@ import xarray as xr
 from arviz_base import dataset_to_dataframe
 from arviz_stats.summary import SummaryDataFrame
 
-from mle_pp.conventions import bounds, one_of, probability, select
+from mle_pp.conventions import bounds, choose, formatted, one_of, probability
 from mle_pp.intervals import wald_intervals
 from mle_pp.verdict import Status
 
@@ -44,15 +44,16 @@ def summary(
     """See `Estimate.summary`."""
     one_of("fmt", fmt, ("wide", "long", "xarray"))
     prob = probability(ci_prob)
-    values = est.params.merge(est.derived)
-    names = select(values, var_names, filter_vars)
+    values, entries = est.params.merge(est.derived), (*est._layout, *est._derived_layout)
     interval = wald_intervals(est, prob, kind, groups)
+    lower, upper = bounds("wald", prob)
     columns = {
-        est.kind: values[names],
-        "se": est.stderr(kind, groups)[names],
-        bounds("wald", prob)[0]: interval.sel(ci_bound="lower", drop=True)[names],
-        bounds("wald", prob)[1]: interval.sel(ci_bound="upper", drop=True)[names],
+        est.kind: values,
+        "se": est.stderr(kind, groups),
+        lower: interval.sel(ci_bound="lower", drop=True),
+        upper: interval.sel(ci_bound="upper", drop=True),
     }
+    columns = {name: choose(part, entries, var_names, filter_vars) for name, part in columns.items()}
     stacked = xr.concat(list(columns.values()), dim=xr.DataArray(list(columns), dims="summary", name="summary"))
     if fmt == "xarray":
         return stacked if round_to in ("auto", "none", "None", None) else stacked.round(_decimals(round_to))
@@ -60,7 +61,11 @@ def summary(
         frame = stacked.to_dataframe().reset_index().set_index("summary")
         return frame if round_to in ("auto", "none", "None", None) else frame.round(_decimals(round_to))
     # An empty selection has nothing that could become a frame
-    wide = dataset_to_dataframe(stacked, sample_dims=["summary"]).T if names else pd.DataFrame(columns=list(columns))
+    wide = (
+        dataset_to_dataframe(stacked, sample_dims=["summary"]).T
+        if len(stacked)
+        else pd.DataFrame(columns=list(columns))
+    )
     return rounded(wide, round_to, dict.fromkeys(columns, "se"))
 
 
@@ -89,7 +94,7 @@ def rounded(frame: pd.DataFrame, round_to: int | str | None, errors: Mapping[str
         texts[column] = {
             label: number(value, e) for label, value, e in zip(frame.index, frame[column], error, strict=True)
         }
-    return SummaryDataFrame(frame, fmt_map=texts)
+    return formatted(frame, texts)
 
 
 def _decimals(round_to: int | str | None) -> int:

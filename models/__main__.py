@@ -138,9 +138,9 @@ def show_comparison(est: mle.Estimate, idata: Any) -> None:
     print(f"\n{contrasts.to_string()}\n")
     show("shift: posterior mean − MLE in standard errors, the sum of")
     show("  prior_pull: posterior mode − MLE, and asymmetry: posterior mean − mode.")
-    show("width_ratio: the posterior's interval over the Wald interval.")
-    for note in table.attrs["notes"]:
-        show(note)
+    show("width_ratio: the posterior's interval over the Wald interval; overlap: their common share.")
+    print()
+    show(table.reading())
 
 
 def draw(name: str, est: mle.Estimate, idata: Any) -> None:

@@ -39,3 +39,13 @@ def linear_predictor(
     constant = pm.Normal("intercept", location, scale) if intercept else 0.0
     beta = pm.Normal("beta", 0.0, scale, dims="covariate")
     return constant + X @ beta
+
+
+def group_coords(labels: pd.Series) -> Coords:
+    """The groups, in sorted order, as a dim that is called as the column."""
+    return {str(labels.name): np.unique(labels)}
+
+
+def group_data(labels: pd.Series, name: str) -> TensorVariable:
+    """Register each row's place among `group_coords`, so that `pm.set_data` can replace it with the rows."""
+    return pm.Data(name, np.unique(labels, return_inverse=True)[1], dims="obs")

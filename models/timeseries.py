@@ -66,3 +66,44 @@ def autoregression(y: ArrayLike | pd.Series, order: int = 2) -> pm.Model:
             dims="time",
         )
     return model
+
+
+def autoregressive_counts(y: ArrayLike | pd.Series) -> pm.Model:
+    r"""Counts whose log mean follows a stationary AR(1) process: a state-space model.
+
+    .. math:: y_t \sim \mathrm{Poisson}(e^{\mu + x_t}), \qquad x_t \sim N(\rho x_{t-1}, \sigma), \qquad
+              x_1 \sim N(0, \sigma / \sqrt{1 - \rho^2})
+
+    The states :math:`x_t` are latent: the likelihood of :math:`(\mu, \rho, \sigma)` is an integral over all of them.
+
+    Parameters
+    ----------
+    y : array_like or Series, (T,)
+        Counts at equally spaced times.
+
+    Returns
+    -------
+    pm.Model
+        Free variables ``mu ~ N(0, 2.5)``, ``rho ~ Uniform(-1, 1)``, ``sigma ~ HalfNormal(1)``, ``state`` (time), the
+        process; data ``y_data`` (time).
+
+    References
+    ----------
+    Zeger (1988), "A regression model for time series of counts", Biometrika 75, 621-629.
+    Durbin and Koopman (2012), "Time Series Analysis by State Space Methods", 2nd ed., chapters 9 to 11.
+
+    Examples
+    --------
+    >>> from models import autoregressive_counts, data
+    >>> autoregressive_counts(data.discoveries()).free_RVs
+    [mu, rho, sigma, state]
+    """
+    y = as_series(y)
+    with pm.Model(coords={"time": y.index.to_numpy()}) as model:
+        mu = pm.Normal("mu", 0.0, 2.5)
+        rho = pm.Uniform("rho", -1.0, 1.0)
+        sigma = pm.HalfNormal("sigma", 1.0)
+        first = pm.Normal.dist(0.0, sigma / pm.math.sqrt(1.0 - rho**2))
+        state = pm.AR("state", [rho], sigma=sigma, init_dist=first, ar_order=1, dims="time")
+        pm.Poisson("y", pm.math.exp(mu + state), observed=response_data(y, "time"), dims="time")
+    return model

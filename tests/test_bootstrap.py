@@ -79,6 +79,7 @@ def test_rows_are_refits_of_repeated_rows(sample):
         assert boot.status["loglik"][k] == pytest.approx(norm.logpdf(y, y.mean(), y.std()).sum(), rel=1e-10)
     assert (boot.status["status"] == "CONVERGED").all()
     assert (boot.status["decrement"] < 1e-12).all()
+    assert boot._repr_html_().startswith("<div>Bootstrap(rows, 60 refits: 60 CONVERGED)<div>")
 
 
 def test_refits_agree_with_find_mle_on_the_repeated_rows():
@@ -581,11 +582,11 @@ def test_limits_are_withheld():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n": 0}, ValueError, "n=0 is not a number of refits"),
-        ({"n": 2.5}, ValueError, "n=2.5 is not a number"),
+        ({"n": 0}, ValueError, "n=0 is not a whole number ≥ 1"),
+        ({"n": 2.5}, ValueError, "n=2.5 is not a whole number"),
         ({"kind": "block"}, ValueError, "kind='block' is not one of 'parametric', 'rows'"),
         ({"kind": "clusters"}, mle.ModelError, 'kind="clusters" needs groups='),
-        ({"kind": "clusters", "groups": np.zeros(40)}, mle.ModelError, "one cluster only"),
+        ({"kind": "clusters", "groups": np.zeros(40)}, mle.ModelError, r"one cluster only \(0.0\)"),
         ({"kind": "clusters", "groups": np.arange(39)}, mle.ModelError, r"groups has shape \(39,\)"),
         ({"kind": "clusters", "groups": [np.nan, *range(39)]}, mle.ModelError, "no label in row 0"),
         ({"kind": "rows", "groups": np.arange(40)}, ValueError, "groups are for"),
@@ -596,6 +597,45 @@ def test_limits_are_withheld():
 def test_bad_arguments(sample, options, error, message):
     with pytest.raises(error, match=message):
         mle.bootstrap(sample, **{"n": 5, "kind": "rows", "progressbar": False, **options})
+
+
+def test_a_float_that_is_a_whole_number_counts(sample):
+    xr.testing.assert_identical(run(sample, 5.0, "rows").draws, run(sample, 5, "rows").draws)
+
+
+def test_too_few_refits_for_an_interval_are_told(sample):
+    """The 2.5 % quantile of 38 has the rank (38 + 1) 0.025 < 1."""
+    with pytest.warns(mle.VerdictWarning, match="38 refits are too few for a 95 % interval, .* n=39 at least"):
+        run(sample, 38, "rows").interval(ci_prob=0.95)
+    run(sample, 39, "rows").interval(ci_prob=0.95)
+
+
+def test_refusals_come_before_warnings():
+    with pm.Model() as model:
+        pm.Normal("y", pm.Normal("mu"), 1, observed=Y)
+        pm.MvNormal("z", pm.Normal("m", shape=2), np.eye(2), observed=np.zeros(2))
+        pm.Bernoulli("w", pm.Beta("p", 1, 1), observed=np.zeros(5, dtype=int))
+    with pytest.warns(mle.VerdictWarning, match="BOUNDARY"):
+        est = mle.find_MLE(model)
+    with pytest.raises(mle.ModelError, match=r"kind='rows'.* needs .* That of z is one block"):
+        run(est, 5, "rows")
+    with pytest.raises(mle.ModelError, match=r"The jackknife needs .* That of z is one block"):
+        mle.jackknife(est, progressbar=False)
+    with pytest.warns(mle.VerdictWarning, match="BOUNDARY: the bootstrap does not find"):
+        boot = run(est, 40, "parametric")
+    with pytest.raises(mle.ModelError, match=r"The jackknife needs .* That of z is one block"):
+        boot.interval(kind="bca")
+
+
+def test_a_jackknife_with_infinite_refits_has_no_error_and_says_nothing():
+    """Without the only success the logit is −∞; NumPy's warnings would be errors here."""
+    with pm.Model() as model:
+        pm.Bernoulli("y", logit_p=pm.Normal("a"), observed=np.array([1, 0, 0, 0, 0]))
+        pm.Normal("z", pm.Normal("mu"), 1, observed=Y)
+    jack = mle.jackknife(mle.find_MLE(model), progressbar=False)
+    assert (jack.draws["a"] == -np.inf).sum() == 1
+    assert np.isnan(jack.stderr["a"])
+    assert np.isfinite(jack.stderr["mu"])
 
 
 def test_bad_intervals(sample):

@@ -17,7 +17,7 @@ PRIOR, NOISE = 2.0, 2.0
 # The conjugate posterior of each mean
 WEIGHT = PRIOR**2 / (PRIOR**2 + NOISE**2 / 4)
 MODE, SD = WEIGHT * Y.mean(axis=0), np.sqrt(WEIGHT) * NOISE / 2
-TABLE = "mle se wald89_lb wald89_ub mean mcse_mean sd eti89_lb eti89_ub shift prior_pull asymmetry width_ratio unit"
+TABLE = "mle se wald89_lb wald89_ub mean mcse_mean sd eti89_lb eti89_ub shift prior_pull asymmetry width_ratio overlap"
 
 
 def build(y=Y, groups=GROUPS):
@@ -46,9 +46,16 @@ def est():
     return mle.find_MLE(build())
 
 
+def test_case_weights_are_refused_unless_all_are_one(est):
+    with pytest.raises(mle.ModelError, match="has case weights, and the posterior counts every row once"):
+        mle.compare(mle.find_MLE(build(), weights=np.array([1.0, 1.0, 1.0, 2.0])), sampled())
+    found = mle.compare(mle.find_MLE(build(), weights=np.ones(4)), sampled())
+    np.testing.assert_allclose(found["mle"], mle.compare(est, sampled())["mle"], rtol=1e-8)
+
+
 def test_every_column(est):
     table = mle.compare(est, sampled())
-    assert " ".join(table.columns) == TABLE
+    assert " ".join(table.columns) == f"{TABLE} unit"
     assert list(table.index) == ["mu[a]", "mu[b]", "gap"]
     rows = table.loc[["mu[a]", "mu[b]"]]
     np.testing.assert_allclose(rows["mle"], Y.mean(axis=0), rtol=1e-10)
@@ -117,7 +124,7 @@ def test_coordinates_are_matched_by_label(est):
 def test_dims_in_another_order():
     with pm.Model(coords={"r": [0, 1], "c": [0, 1, 2]}) as model:
         pm.Normal("y", pm.Normal("m", 0, 1, dims=("r", "c")), 1, observed=np.zeros((4, 2, 3)))
-    draws = np.arange(6.0).reshape(2, 3) + np.random.default_rng(0).normal(0, 1e-6, size=(2, 100, 2, 3))
+    draws = np.arange(6.0).reshape(2, 3) + np.random.default_rng(0).normal(0, 1e-6, size=(2, 2000, 2, 3))
     idata = az.from_dict(
         {"posterior": {"m": draws.transpose(0, 1, 3, 2)}, "observed_data": {"y": np.zeros((4, 2, 3))}},
         dims={"m": ["c", "r"]},
@@ -146,7 +153,7 @@ def test_no_mode_leaves_the_split_open(est, monkeypatch):
     def refuse(*args, **kwargs):
         raise mle.ModelError("mu is latent.")
 
-    monkeypatch.setattr(sys.modules["mle_pp.compare"], "find_MAP", refuse)
+    monkeypatch.setattr(sys.modules["mle_pp.compare.contrasts"], "find_MAP", refuse)
     table = mle.compare(est, sampled())
     assert table[["prior_pull", "asymmetry"]].isna().all(axis=None)
     assert table["shift"].notna().all()
@@ -158,7 +165,7 @@ def test_a_fixed_variable_stays_fixed_in_the_mode():
     with pm.Model() as model:
         pm.Normal("y", pm.Normal("mu", 0, 1), pm.HalfNormal("sigma", 1), observed=y)
     est = mle.find_MLE(model, fix={"sigma": 1.0})
-    draws = np.random.default_rng(0).normal(1.5, 0.5, size=(2, 100))
+    draws = np.random.default_rng(0).normal(1.5, 0.5, size=(2, 1000))
     table = mle.compare(est, az.from_dict({"posterior": {"mu": draws}, "observed_data": {"y": y}}))
     assert table.loc["mu", "prior_pull"] == pytest.approx((1.5 - 2.0) * np.sqrt(3))
 
@@ -227,8 +234,9 @@ def test_a_constant_has_no_contrast():
         chol, *_ = pm.LKJCholeskyCov("chol", n=2, eta=2, sd_dist=pm.HalfNormal.dist(2), compute_corr=True)
         pm.MvNormal("y", np.zeros(2), chol=chol, observed=y)
     est = mle.find_MLE(model)
-    draws = {name: np.broadcast_to(v.values, (2, 50, *v.shape)) for name, v in est.params.merge(est.derived).items()}
-    draws["chol_corr"] = draws["chol_corr"] + np.random.default_rng(0).normal(0, 1e-3, (2, 50, 1, 1)) * [[0, 1], [1, 0]]
+    draws = {name: np.broadcast_to(v.values, (2, 1000, *v.shape)) for name, v in est.params.merge(est.derived).items()}
+    noise = np.random.default_rng(0).normal(0, 1e-3, (2, 1000, 1, 1))
+    draws["chol_corr"] = draws["chol_corr"] + noise * [[0, 1], [1, 0]]
     idata = az.from_dict({"posterior": draws, "observed_data": {"y": y}})
     table = mle.compare(est, idata, var_names="chol_corr", map_estimate=est)
     assert np.isnan(table.loc["chol_corr[0, 0]", "shift"])

@@ -171,8 +171,8 @@ def test_the_same_wherever_it_runs(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n": 0}, ValueError, "n=0 is not a number of simulations"),
-        ({"n_bootstrap": -1}, ValueError, "n_bootstrap=-1 is not a number"),
+        ({"n": 0}, ValueError, "n=0 is not a whole number ≥ 1"),
+        ({"n_bootstrap": -1}, ValueError, "n_bootstrap=-1 is not a whole number"),
         ({"kinds": "wald"}, ValueError, "kinds='wald' is not a sequence of 'wald', 'profile'"),
         ({"kinds": ["eti"]}, ValueError, "is not a sequence of"),
         ({"kinds": ["posterior"]}, ValueError, "need each other"),

@@ -43,6 +43,10 @@ def test_rank_against_statsmodels():
     assert table.loc["one", "delta"] == pytest.approx(delta, rel=1e-6)
     assert table.loc["two", "weight"] == pytest.approx(1 / (1 + np.exp(-delta / 2)), rel=1e-9)
     assert table["weight"].sum() == pytest.approx(1)
+    assert table["n_obs"].dtype.kind == table["n_params"].dtype.kind == "i"
+    shown = repr(table).splitlines()
+    assert max(map(len, shown)) <= 90
+    assert f"{delta:.2f}" in shown[2]
     by_bic = mle.rank([fits["one"], fits["two"]], criterion="bic")
     assert list(by_bic.index) == ["model_1", "model_0"]
     assert by_bic.loc["model_0", "delta"] == pytest.approx(others["one"].bic - others["two"].bic, rel=1e-6)
@@ -104,6 +108,7 @@ def test_information_matrix_test_of_a_normal_model():
     assert result.df == 2
     assert result.statistic == pytest.approx(reference_statistic(HEAVY), rel=1e-6)
     assert result.pvalue == pytest.approx(np.exp(-result.statistic / 2), rel=1e-6)
+    assert "Information-matrix test\n  null hypothesis: the model is true\n  statistic = " in repr(result)
     moved = mle.information_matrix_test(mle.find_MLE(normal(1e6 + 1e-3 * HEAVY)))
     assert moved.statistic == pytest.approx(result.statistic, rel=1e-4)
 

@@ -258,6 +258,30 @@ def test_dense_tail_where_pairs_need_too_much(monkeypatch: pytest.MonkeyPatch) -
     agree(rows, cols, size)
 
 
+@pytest.mark.parametrize(
+    ("name", "border", "parts"),
+    [
+        ("diagonal", 0, ["Blocks"]),
+        ("blocks of 11", 0, ["Blocks"]),
+        ("dense", 0, ["Levels"]),
+        ("crossed, many", 0, ["Levels"]),
+        ("arrow of blocks", 2, ["Blocks"]),
+        ("arrow of a chain", 4, ["Levels"]),
+        ("mixed", 0, ["Blocks", "Blocks", "Levels"]),
+    ],
+)
+def test_structure_is_recognized(name: str, border: int, parts: list[str]) -> None:
+    solver = Elimination(*pattern(*STRUCTURES[name]))
+    assert solver.border.nodes.size == border
+    assert [type(part).__name__ for part in solver.parts] == parts
+
+
+def test_chain_is_halved() -> None:
+    solver = Elimination(*pattern(chain(5000), 5000))
+    sizes = [level.nodes.stop - level.nodes.start for level in solver.parts[0].levels]
+    assert sizes[:3] == [2500, 1250, 625]
+
+
 def test_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(small, "CACHE", 0)
     monkeypatch.setattr(levels, "CACHE", 0)

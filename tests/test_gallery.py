@@ -76,8 +76,11 @@ def test_every_start_ends_at_the_same_value(name):
 
 @pytest.mark.parametrize("name", sorted(set(GALLERY) - set(FITS)))
 def test_latent_variables_are_refused(name):
-    with pytest.raises(mle.ModelError, match="beta: latent"):
-        mle.find_MLE(GALLERY[name].build())
+    entry = GALLERY[name]
+    model = entry.build()
+    assert tuple(mle.roles(model).names(mle.RoleKind.LATENT)) == entry.latent
+    with pytest.raises(mle.ModelError, match=f"{', '.join(entry.latent)}: latent"):
+        mle.find_MLE(model)
 
 
 # -- published cases ----------------------------------------------------------------------------------------------

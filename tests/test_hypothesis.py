@@ -386,6 +386,7 @@ def test_fits_that_cannot_be_compared(poisson, normal):
     other[7] += 1
     for bad, message in (
         ((large, small), "small has 2 parameters, large 1: the first model must be the smaller"),
+        ((large, large), "small and large estimate the same parameters. Fit the null hypothesis with fix="),
         ((small, poisson), r"not to the same data: y has shape \(12,\) in one and \(120,\)"),
         ((mle.find_MLE(poisson_model(terms=TERMS[:1])), mle.find_MLE(poisson_model(other))), "y differs in 1 of 120"),
         ((mle.find_MLE(poisson_model(terms=TERMS[:1], name="z")), poisson), "observed are z, and y"),
@@ -440,6 +441,21 @@ def test_score_against_statsmodels(kind):
     assert found.pvalue == pytest.approx(float(np.squeeze(expected[1])), rel=1e-6)
     assert found.df == 2
     assert found.hypothesis == "beta[x, 1] = 0, beta[x=2] = 0"
+
+
+def test_score_equations_are_restrictions_or_told_apart():
+    """What small estimates is no restriction, though null= repeats it; under another name it cannot be seen."""
+    small = mle.find_MLE(poisson_model(terms=TERMS[:1]))
+    label, at = small._layout.labels[0], float(small.params["beta"][0])
+    null = {"beta[x, 1]": 0, "beta[x=2]": 0.0}
+    found = mle.score_test(small, poisson_model(), null={label: at, **null})
+    assert found.hypothesis == "beta[x, 1] = 0, beta[x=2] = 0"
+    with pm.Model() as model:
+        pm.Poisson("y", pm.math.exp(pm.Normal("level")), observed=COUNTS)
+    other = mle.find_MLE(model)
+    found = mle.score_test(other, poisson_model(), null={label: float(other.params["level"]), **null})
+    assert found.df == 2
+    assert "Of these 3 equations 2 are restrictions" in repr(found)
 
 
 def separate_terms(**fix):
@@ -513,7 +529,7 @@ def test_wald_with_clusters_against_statsmodels(poisson):
 @pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")
 def test_score_tests_that_have_no_meaning(poisson, counting, normal):
     small, large, _ = normal
-    with pytest.raises(mle.ModelError, match=r"fix\['mu'\]|initvals\['mu'\].*one side only: use lr_test"):
+    with pytest.raises(mle.ModelError, match=r"larger model\. mu = 0.0 is outside .*one side only: use lr_test"):
         mle.score_test(mle.find_MLE(counting, fix={"mu": 0.0}), kind="hessian")
     with pytest.raises(mle.ModelError, match=r"small has no value for beta\[x, 1\], beta\[x=2\]"):
         mle.score_test(mle.find_MLE(poisson_model(terms=TERMS[:1])), poisson.model)
@@ -535,6 +551,13 @@ def test_score_tests_that_have_no_meaning(poisson, counting, normal):
         mle.score_test(separate_terms(c=0.1), poisson_model(COUNTS + 1), null={"beta": 0.0})
     with pytest.raises(mle.ModelError, match="needs a maximum-likelihood fit"):
         mle.score_test(mle.find_MAP(small.model, fix={"mu": 0.0}))
+
+
+def test_equations_that_cannot_be_read_are_told_why(poisson):
+    with pytest.raises(ValueError, match=r"beta has 3 elements, and one is needed: beta\["):
+        mle.wald_test(poisson, "beta = 0")
+    with pytest.raises(ValueError, match=r"for a power write \*\*"):
+        mle.wald_test(poisson, "beta[x, 1]^2 = 1")
 
 
 def test_results_are_readable(poisson, normal):

@@ -157,7 +157,7 @@ BAD = {
     "short": ({"kind": "cluster", "groups": GROUPS[1:]}, rf"groups has shape \({N - 1},\), but {N} rows belong to y"),
     "NaN": ({"kind": "cluster", "groups": np.where(np.arange(N) == 3, np.nan, GROUPS)}, "missing label in row 3"),
     "None": ({"kind": "CR0", "groups": [None, *GROUPS[1:]]}, "missing label in row 0"),
-    "one": ({"kind": "cluster", "groups": np.zeros(N)}, "one group only"),
+    "one": ({"kind": "cluster", "groups": np.zeros(N)}, r"one group only \(0.0\)"),
     "none": ({"kind": "cluster"}, "kind='cluster' needs groups="),
     "other": ({"kind": "sandwich", "groups": GROUPS}, "groups= belongs to kind='cluster'.*not to kind='sandwich'"),
     "kind": ({"kind": "robust"}, "kind='robust' is not one of 'hessian', 'expected', 'opg', 'sandwich', 'cluster'"),
@@ -267,7 +267,13 @@ def test_simulated_expected_information():
             observed=y,
         )  # fmt: skip
     est = mle.find_MLE(model)
+    generators = pm.pytensorf.find_rng_nodes(model.basic_RVs)
+    states = [str(generator.get_value().bit_generator.state) for generator in generators]
     cov = est.cov("expected")
+    assert states == [str(generator.get_value().bit_generator.state) for generator in generators]
+    # Every row twice, in the same simulated data
+    twice = mle.find_MLE(model, weights=np.full(200, 2.0)).cov("expected")
+    np.testing.assert_allclose(2 * twice, cov, rtol=1e-6)
     assert 50 <= cov.attrs["n_simulations"] <= 2000
     assert 0 < cov.attrs["mc_error"] < ACCURACY
     k, lam = float(est.params["k"]), float(est.params["lam"])

@@ -162,6 +162,31 @@ def test_choice_of_variables(simple):
     assert list(mle.interval(simple, ["~nu"])) == ["mu"]
 
 
+def test_single_elements_by_their_labels():
+    """Of parameters and Deterministics, in every kind of interval and in the table."""
+    with pm.Model(coords={"group": ["a", "b, c"], "k": [1, 2]}) as model:
+        mu = pm.Normal("mu", 0, 10, dims=("k", "group"))
+        pm.Deterministic("twice", 2 * mu, dims=("k", "group"))
+        pm.Normal("y", mu, 1, observed=RNG.normal(size=(8, 2, 2)))
+    est = mle.find_MLE(model)
+    names = ["mu[2, a]", "twice[1, b, c]", "mu"]
+    boot = mle.bootstrap(est, n=50, progressbar=False)
+    for kind in ("wald", "profile", "bootstrap"):
+        options = {"bootstrap": boot} if kind == "bootstrap" else {}
+        whole = mle.interval(est, ["mu", "twice"], kind=kind, **options)
+        found = mle.interval(est, names, kind=kind, **options)
+        assert sorted(found) == sorted(names)
+        assert found["mu[2, a]"].dims == ("ci_bound",)
+        np.testing.assert_array_equal(found["mu[2, a]"], whole["mu"].sel(k=2, group="a"))
+        np.testing.assert_array_equal(found["twice[1, b, c]"], whole["twice"].sel(k=1, group="b, c"))
+        np.testing.assert_array_equal(found["mu"], whole["mu"])
+    assert list(mle.interval(est, "mu[2, a]", kind="profile")) == ["mu[2, a]"]
+    assert est.summary(["mu[2, a]", "twice[1, b, c]"]).index.tolist() == names[:2]
+    assert float(est.summary("mu[2, a]")["mle"].iloc[0]) == float(est.params["mu"].sel(k=2, group="a"))
+    with pytest.raises(KeyError, match=r"mu\[3, a\] not among the variables"):
+        mle.interval(est, "mu[3, a]")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

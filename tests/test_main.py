@@ -14,7 +14,7 @@ command = importlib.import_module("models.__main__")
 def draws(model):
     """A stand-in for a posterior: numbers in the right shapes."""
     rng = np.random.default_rng(0)
-    values = {rv.name: rng.normal(3.0, 0.1, size=(2, 100, *rv.shape.eval())) for rv in model.free_RVs}
+    values = {rv.name: rng.normal(3.0, 0.1, size=(2, 1000, *rv.shape.eval())) for rv in model.free_RVs}
     dims = {name: list(dims) for name, dims in model.named_vars_to_dims.items() if name in values}
     observed = {rv.name: model.rvs_to_values[rv].eval() for rv in model.observed_RVs}
     return az.from_dict(

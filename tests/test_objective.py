@@ -20,7 +20,7 @@ from mle_pp.derivatives import COLUMNS, DIFFERENCES, VECTORIZED, Jacobian, centr
 from mle_pp.objective import ModelObjective, log_densities
 from models import GALLERY
 
-SMOOTH = [name for name in GALLERY if not name.startswith("hierarchical")]
+SMOOTH = [name for name, entry in GALLERY.items() if not entry.latent]
 Y = np.array([1.0, 2.5, 3.0])
 
 

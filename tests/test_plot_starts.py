@@ -163,7 +163,10 @@ def test_every_backend(est, backend, ends, tmp_path):
 def test_options(est):
     options = {"starts": {"size": 12}, "line": False, "legend": False, "ylabel": {"text": "height"}}
     collection = mle.plot_starts(
-        with_starts(est, MIXED), backend="matplotlib", visuals=options, figure_kwargs={"figsize": (700, 500)}
+        with_starts(est, MIXED),
+        backend="matplotlib",
+        visuals=options,
+        figure_kwargs={"figsize": (700, 500), "figsize_units": "dots"},
     )
     figure = collection.get_viz("figure")
     assert figure.get_size_inches() * figure.dpi == pytest.approx([700, 500])

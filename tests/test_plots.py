@@ -7,14 +7,16 @@ import arviz as az
 import numpy as np
 import pymc as pm
 import pytest
+import xarray as xr
 from scipy.stats import lognorm, norm
 
 import mle_pp as mle
+from mle_pp.plots.dist import _Curves, normalized
 from mle_pp.plots.sides import both_sides
 
 RNG = np.random.default_rng(20260112)
 Y = RNG.normal([3.0, -1.0], 2.0, size=(40, 2))
-MLE, POSTERIOR = "MLE, Wald interval", "posterior, ETI"
+MLE, PROFILE, POSTERIOR = "MLE, Wald interval", "MLE, profile likelihood", "posterior, ETI"
 
 
 def build(y=Y):
@@ -76,7 +78,7 @@ def test_forest_tells_the_two_apart(est, idata):
 
 
 def test_distribution_shows_the_intervals_of_the_table(est, idata):
-    collection = mle.plot_dist(est, idata, backend="matplotlib", ci_prob=0.8, ci_kind="hdi")
+    collection = mle.plot_dist(est, idata, backend="matplotlib", ci_prob=0.8, ci_kind="hdi", kind="wald")
     row = mle.compare(est, idata, ci_prob=0.8, ci_kind="hdi").loc["sigma"]
     for model, kind in ((MLE, "wald"), ("posterior, HDI", "hdi")):
         found = ends(collection, "credible_interval", "sigma", model)
@@ -85,7 +87,7 @@ def test_distribution_shows_the_intervals_of_the_table(est, idata):
 
 
 def test_curve_of_the_estimate_belongs_to_the_wald_intervals(est, idata):
-    density = both_sides(est, idata, None, None, None, "eti").density.sel(model=MLE)
+    density = _Curves(both_sides(est, idata, None, None, None, "eti"), "wald", None).density.sel(model=MLE)
     se = est.stderr()
     x, y = density["mu"].sel(group="a")
     np.testing.assert_allclose(y, norm.pdf(x, est.params["mu"][0], se["mu"][0]), rtol=1e-3, atol=1e-6)
@@ -93,6 +95,92 @@ def test_curve_of_the_estimate_belongs_to_the_wald_intervals(est, idata):
     sigma = float(est.params["sigma"])
     exact = lognorm.pdf(x, float(se["sigma"]) / sigma, scale=sigma)
     np.testing.assert_allclose(y, exact, rtol=1e-2, atol=1e-4)
+
+
+def with_prior(idata):
+    draws = {"mu": RNG.normal(0, 5, size=(1, 400, 2)), "sigma": np.abs(RNG.standard_cauchy(size=(1, 400)))}
+    coords, dims = {"group": ["a", "b"]}, {"mu": ["group"]}
+    return idata.copy().assign(az.from_dict({"prior": draws}, coords=coords, dims=dims).children)
+
+
+def test_distribution_shows_the_profile_likelihood_and_its_interval(est, idata):
+    collection = mle.plot_dist(est, idata, backend="matplotlib", ci_prob=0.8)
+    found = mle.profile(est, ci_prob=0.8, points=0)
+    line = collection.viz["dist"]["sigma"].sel(model=PROFILE).item()
+    x, y = line.get_data()
+    # Normal data with unknown means: the profile likelihood of sigma has a closed form
+    n, peak = Y.size, float(est.params["sigma"])
+    exact = np.exp(-n * np.log(x / peak) - n / 2 * (peak**2 / x**2 - 1))
+    np.testing.assert_allclose(y, exact / np.trapezoid(exact, x), rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        ends(collection, "credible_interval", "sigma", PROFILE), [found["sigma"].lower, found["sigma"].upper]
+    )
+
+
+def test_the_prior_is_shown_where_the_others_are(est, idata):
+    collection = mle.plot_dist(est, with_prior(idata), backend="matplotlib")
+    assert [t.get_text() for t in collection.get_viz("figure").legends[0].get_texts()] == [PROFILE, POSTERIOR, "prior"]
+    lines = {model: collection.viz["dist"]["sigma"].sel(model=model).item() for model in (PROFILE, POSTERIOR, "prior")}
+    x, y = lines["prior"].get_data()
+    others = np.concatenate([lines[model].get_xdata() for model in (PROFILE, POSTERIOR)])
+    np.testing.assert_allclose([x.min(), x.max()], [others.min(), others.max()])
+    # A half-Cauchy density, from 400 draws
+    np.testing.assert_allclose(np.trapezoid(y, x), 2 / np.pi * np.ptp(np.arctan(x)), atol=0.06)
+    assert collection.viz["credible_interval"]["sigma"].sel(model="prior").item() is None
+
+
+def test_a_prior_of_some_variables_is_shown_for_these(est, idata):
+    tree = with_prior(idata)
+    tree["prior"] = xr.DataTree(tree["prior"].to_dataset()[["sigma"]])
+    lines = mle.plot_dist(est, tree, backend="matplotlib").viz["dist"]
+    assert lines["sigma"].sel(model="prior").item() is not None
+    assert all(line is None for line in lines["mu"].sel(model="prior").values)
+
+
+@pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])
+def test_numbers_and_figures_of_ones_own(est, idata, backend):
+    collection = mle.plot_forest(est, idata, backend=backend)
+    assert mle.plot_forest(est, idata, plot_collection=collection) is collection
+    shifted = both_sides(est, idata, None, None, None, None).point + 1
+    moved = mle.plot_forest(est, idata, backend="matplotlib", stats={"point_estimate": shifted})
+    x = moved.viz["point_estimate"]["sigma"].sel(model=MLE).item().get_offsets()[0, 0]
+    assert x == pytest.approx(float(est.params["sigma"]) + 1)
+
+
+def test_a_side_that_never_falls_ends_where_the_posterior_does():
+    with pm.Model() as model:
+        pm.Binomial("y", 20, pm.Beta("p", 1, 1), observed=20)
+    with pytest.warns(mle.VerdictWarning):
+        est = mle.find_MLE(model)
+    one = mle.profile(est, "p", ci_prob=0.99)["p"]
+    x, y = normalized(one, 0.7, 1.0)
+    assert x[-1] == pytest.approx(1.0, abs=1e-6)
+    np.testing.assert_allclose(y / y[-1], x**20, rtol=1e-3)
+
+
+def test_forest_with_two_kinds_of_intervals(est, idata):
+    collection = mle.plot_forest(est, idata, backend="matplotlib", kind=["wald", "profile"], ci_probs=(0.4, 0.8))
+    profile = mle.interval(est, "sigma", kind="profile", ci_prob=0.8)["sigma"]
+    np.testing.assert_allclose(ends(collection, "twig", "sigma", "MLE, profile interval"), profile)
+    assert len(collection.get_viz("figure").legends[0].get_texts()) == 3
+    with pytest.raises(ValueError, match="kind='exact' is not one of"):
+        mle.plot_forest(est, idata, kind="exact")
+
+
+@pytest.mark.parametrize("shape", [(1, 57), (4, 300), (2, 3)])
+@pytest.mark.parametrize("plot", [mle.plot_forest, mle.plot_dist])
+def test_no_number_of_draws_loses_an_interval(est, plot, shape):
+    collection = plot(est, with_prior(sampled(est, shape=shape)), backend="matplotlib")
+    visual = "twig" if plot is mle.plot_forest else "credible_interval"
+    for array in collection.viz[visual].data_vars.values():
+        for model in set(array["model"].values) - {"prior"}:
+            assert all(line is not None for line in array.sel(model=model).values.ravel())
+
+
+@pytest.mark.parametrize("plot", [mle.plot_forest, mle.plot_dist])
+def test_unknown_visuals_are_refused(est, idata, plot):
+    with pytest.raises(ValueError, match="whiskers"):
+        plot(est, idata, visuals={"whiskers": False}, backend="none")
 
 
 @pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh", "none"])
@@ -129,7 +217,7 @@ def test_a_posterior_of_other_data_is_refused(est, plot):
         plot(est, sampled(est, y=Y + 1))
 
 
-@pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")
+@pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning", "ignore::mle_pp.ProfileWarning")
 @pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])
 @pytest.mark.parametrize("plot", [mle.plot_forest, mle.plot_dist])
 def test_withheld_and_infinite_scalars_are_left_out(plot, backend, tmp_path):
@@ -144,10 +232,33 @@ def test_withheld_and_infinite_scalars_are_left_out(plot, backend, tmp_path):
     collection = plot(est, idata, backend=backend)
     collection.savefig(tmp_path / f"figure.{'png' if backend == 'matplotlib' else 'html'}")
     visual = "twig" if plot is mle.plot_forest else "credible_interval"
-    for name, has_interval in {"a": False, "rate": False, "p": True}.items():
+    mine = MLE if plot is mle.plot_forest else PROFILE
+    # A profile interval exists at a limit, too
+    for name, has_interval in {"a": False, "rate": plot is mle.plot_dist, "p": True}.items():
         lines = collection.viz[visual][name]
-        assert (lines.sel(model=MLE).item() is not None) == has_interval
+        assert (lines.sel(model=mine).item() is not None) == has_interval
         assert lines.sel(model=POSTERIOR).item() is not None
+
+
+@pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")
+def test_what_is_no_estimate_is_not_drawn(tmp_path):
+    with pm.Model() as model:
+        mu, sigma = pm.Normal("mu", shape=2), pm.HalfNormal("sigma", shape=2)
+        pm.NormalMixture("y", w=[0.5, 0.5], mu=mu, sigma=sigma, observed=[0.0, 1.0])
+    est = mle.find_MLE(model, on_failure="return")
+    assert est.verdict.status is mle.Status.UNBOUNDED
+    draws = {name: RNG.gamma(2, size=(2, 50, 2)) for name in ("mu", "sigma")}
+    idata = az.from_dict({"posterior": draws, "observed_data": {"y": np.array([0.0, 1.0])}})
+    for plot in (mle.plot_forest, mle.plot_dist, mle.plot_pair, mle.plot_ppc, mle.plot_shrinkage):
+        with pytest.raises(ValueError, match=r"no estimate to draw.*UNBOUNDED"):
+            plot(est, idata, backend="none")
+    with pytest.raises(ValueError, match=r"no estimate to draw.*UNBOUNDED"):
+        mle.plot_residuals(est, backend="none")
+    with pytest.raises(ValueError, match="UNBOUNDED"):
+        mle.plot_profile(est, backend="none")
+    page = mle.report(est, idata, tmp_path / "fit.html").read_text(encoding="utf-8")
+    assert page.count("Not drawn") == 5
+    assert page.count("data:image/png") == 1
 
 
 @pytest.mark.parametrize("name", ["forest", "dist"])

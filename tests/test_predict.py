@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 import pytest
 import statsmodels.api as sm
 import xarray as xr
-from scipy.stats import binom, kstest, norm, poisson
+from scipy.stats import binom, chi2, kstest, norm, poisson
 
 import mle_pp as mle
 from mle_pp import backends
@@ -143,6 +143,112 @@ def test_bounds_of_a_graph(name):
     np.testing.assert_allclose(ends[1], np.full_like(value, upper))
 
 
+# -- profile and bootstrap ---------------------------------------------------------------------------------------
+
+
+def test_profiles_of_a_linear_model_with_known_sigma_are_wald_intervals():
+    with pm.Model() as model:
+        x1, x2 = pm.Data("x1", X1, dims="row"), pm.Data("x2", X2, dims="row")
+        pm.Deterministic("fixed", pt.as_tensor(2.0) + 0 * x1, dims="row")
+        pm.Normal("y", pm.Normal("a") + pm.Normal("b") * x1 + pm.Normal("c") * x2, 0.7, observed=RESPONSE["normal"],
+                  dims="row")  # fmt: skip
+    est = mle.find_MLE(model)
+    wald, found = (mle.predict(est, newdata=NEW, ci_prob=0.95, kind=kind) for kind in ("wald", "profile"))
+    np.testing.assert_allclose(found.interval["y"], wald.interval["y"], rtol=1e-8)
+    np.testing.assert_array_equal(found.interval["fixed"], np.full((4, 2), 2.0))
+    assert found.kind == "profile"
+    assert "(profile)" in repr(found)
+
+
+def test_the_profile_of_a_probability_is_that_of_the_model_with_it_as_parameter(fits):
+    """logit P(y = 1 | x1, x2) = a + b1 x1 + b2 x2 = logit p + b1 (x1 − 1.5) + b2 (x2 + 0.5)."""
+    with pm.Model() as model:
+        p = pm.Beta("p", 1, 1)
+        slopes = pm.Normal("b1") * (X1 - 1.5) + pm.Normal("b2") * (X2 + 0.5)
+        pm.Bernoulli("y", logit_p=pm.math.logit(p) + slopes, observed=RESPONSE["bernoulli"])
+    peer = mle.interval(mle.find_MLE(model), "p", kind="profile", ci_prob=0.9)["p"]
+    found = mle.predict(fits["bernoulli"], newdata=NEW, kind="profile", ci_prob=0.9)
+    for name in ("mean", "y"):
+        np.testing.assert_allclose(found.interval[name][1], peer, rtol=1e-7)
+    wald = mle.predict(fits["bernoulli"], newdata=NEW, ci_prob=0.9)
+    assert np.all(np.abs(found.interval["mean"][1] - wald.interval["mean"][1]) > 1e-3)
+    xr.testing.assert_identical(found.se, wald.se)
+
+
+@pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")
+def test_profiles_at_a_limit():
+    """Ten successes in ten: 10 log p has fallen by half the χ² quantile at exp(−χ²/20)."""
+    with pm.Model() as model:
+        pm.Binomial("y", 10, pm.math.invlogit(pm.Normal("a")), observed=10)
+    est = mle.find_MLE(model)
+    assert np.isnan(mle.predict(est).interval["y"]).all()
+    with pytest.warns(mle.ProfileWarning, match="y: upper edge"):
+        found = mle.predict(est, kind="profile", ci_prob=0.95)
+    np.testing.assert_allclose(found.interval["y"], [10 * np.exp(-chi2(1).ppf(0.95) / 20), 10], rtol=1e-8)
+
+
+def test_bootstrap_intervals_are_quantiles_of_refitted_predictions(fits):
+    est = fits["poisson"]
+    boot = mle.bootstrap(est, n=99, kind="rows", random_seed=1, progressbar=False)
+    found = mle.predict(est, newdata=NEW, kind="bootstrap", bootstrap=boot, ci_prob=0.9)
+    coefficients = np.stack([boot.draws[name].values[0] for name in ("a", "b1", "b2")])
+    means = np.exp(NEW_DESIGN @ coefficients)
+    for name in ("mean", "y"):
+        # With (n + 1) p as the rank, as in Bootstrap.interval
+        np.testing.assert_allclose(
+            found.interval[name], np.quantile(means, [0.05, 0.95], axis=1, method="weibull").T, rtol=1e-12
+        )
+        np.testing.assert_allclose(found.se[name], means.std(axis=1, ddof=1), rtol=1e-12)
+    at_fit = mle.predict(est, "mean", kind="bootstrap", bootstrap=boot, ci_prob=0.9)
+    np.testing.assert_allclose(at_fit.interval["mean"], boot.interval("mean", ci_prob=0.9)["mean"], rtol=1e-12)
+    made = {"n": 99, "kind": "rows", "random_seed": 1, "progressbar": False}
+    again = mle.predict(est, newdata=NEW, kind="bootstrap", bootstrap=made, ci_prob=0.9)
+    xr.testing.assert_identical(again.interval, found.interval)
+
+
+def test_prediction_intervals_from_refits(fits):
+    """Observations drawn at the refits, beside draws of NumPy's with the same means."""
+    est = fits["poisson"]
+    boot = mle.bootstrap(est, n=200, random_seed=1, progressbar=False)
+    options = {"interval": "prediction", "ci_prob": 0.8, "n": 20000, "random_seed": 2}
+    found = mle.predict(est, newdata=NEW, kind="bootstrap", bootstrap=boot, **options)
+    coefficients = np.stack([boot.draws[name].values[0] for name in ("a", "b1", "b2")])
+    drawn = RNG.poisson(np.exp(NEW_DESIGN @ np.tile(coefficients, 500)))
+    for k, (lower, upper) in enumerate(found.interval["y"].values):
+        # The smallest counts that reach the probabilities, give or take the Monte Carlo error
+        for end, prob in ((lower, 0.1), (upper, 0.9)):
+            assert np.mean(drawn[k] <= end) >= prob - 0.012
+            assert np.mean(drawn[k] < end) <= prob + 0.012
+
+
+@pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")
+def test_refits_at_limits_are_told(fits):
+    with pm.Model() as model:
+        p = pm.Deterministic("p", pm.math.invlogit(pm.Normal("a")))
+        pm.Binomial("y", 4, p, observed=3)
+    est = mle.find_MLE(model)
+    boot = mle.bootstrap(est, n=99, random_seed=1, progressbar=False)
+    found = mle.predict(est, "p", kind="bootstrap", bootstrap=boot)
+    special = int((boot.status["status"] != "CONVERGED").sum())
+    assert special > 10
+    assert f"{special} refits are no regular maxima" in found.notes[0]
+    np.testing.assert_allclose(found.interval["p"], boot.interval("p")["p"], atol=1e-6)
+
+
+def test_options_that_do_not_go_together(fits):
+    est = fits["poisson"]
+    for options, message in (
+        ({"kind": "sandwich"}, "kind='sandwich' is not one of 'wald', 'profile', 'bootstrap'"),
+        ({"kind": "profile", "cov": "sandwich"}, 'cov= and groups= are for kind="wald"'),
+        ({"kind": "profile", "interval": "prediction"}, "A new observation has no profile likelihood"),
+        ({"bootstrap": {"n": 10}}, 'bootstrap= is for kind="bootstrap"'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mle.predict(est, **options)
+    robust = mle.predict(est, "mean", cov="sandwich").se["mean"]
+    np.testing.assert_allclose(robust, est.stderr("sandwich")["mean"], rtol=1e-9)
+
+
 # -- prediction intervals -----------------------------------------------------------------------------------------
 
 
@@ -202,6 +308,8 @@ def test_frames_and_labels(fits):
     data = xr.Dataset({n: ("row", v) for n, v in NEW.items()}, coords={"row": list("pqrs")})
     pd.testing.assert_frame_equal(named.to_frame(), mle.predict(fits["poisson"], "mean", data).to_frame())
     assert list(named.to_frame().columns) == ["value", "se", "confidence89_lb", "confidence89_ub"]
+    assert mle.predict(fits["poisson"], "y", NEW).to_frame().index[0] == "E(y[0])"
+    assert mle.predict(fits["poisson"], "y", NEW, interval="prediction", n=9).to_frame().index[0] == "y[0]"
     assert "mean[q]" in repr(named)
     assert "mean[q]" in named._repr_html_()
 
@@ -222,7 +330,7 @@ def test_rows_of_groups():
     np.testing.assert_allclose(found.value["fitted"], [6, 2], rtol=1e-9)
     np.testing.assert_allclose(found.value["y"], [6, 2], rtol=1e-9)
     assert mle.simulate(est, 3, newdata={"group_of": [1, 0]})["y"].shape == (1, 3, 2)
-    with pytest.raises(mle.ModelError, match=r"newdata \(group_of\): .* an index must be one of a group"):
+    with pytest.raises(mle.ModelError, match=r"newdata \(group_of\): index 2 is out .*an index must be one of a group"):
         mle.predict(est, newdata={"group_of": [2]})
     with pytest.raises(mle.ModelError, match=r"group_of holds whole numbers in the model, but 0.5 here"):
         mle.predict(est, newdata={"group_of": [0.5]})
@@ -274,7 +382,7 @@ def test_bad_arguments(fits):
         mle.predict(est, ci_prob=95)
     with pytest.raises(ValueError, match="interval='tolerance'"):
         mle.predict(est, interval="tolerance")
-    with pytest.raises(ValueError, match="n=0 is not a positive number"):
+    with pytest.raises(ValueError, match="n=0 is not a whole number ≥ 1"):
         mle.simulate(est, 0)
     with pytest.raises(mle.ModelError, match=r'has no pm.Data, .* Declare .* pm.Data\("x", x, dims="row"\)'):
         mle.predict(mle.find_MLE(regression("poisson", data=False)), newdata=NEW)
@@ -290,6 +398,18 @@ def test_plain_arrays_beside_containers_are_named():
     for call in (mle.predict, mle.simulate):
         with pytest.raises(mle.ModelError, match=r"newdata \(x1\): .*Arrays that are not in a pm.Data keep the length"):
             call(est, newdata={"x1": [1.0, 2.0]})
+
+
+def test_containers_without_dims_that_belong_together_are_named():
+    with pm.Model() as model:
+        eta = pm.Normal("a") + pm.Normal("b") * pm.Data("x1", X1) + pm.Normal("c") * pm.Data("x2", X2)
+        pm.Poisson("y", pm.math.exp(eta), observed=RESPONSE["poisson"])
+    est = mle.find_MLE(model)
+    for call in (mle.predict, mle.simulate):
+        with pytest.raises(mle.ModelError, match=r"newdata \(x1\): the lengths .* Give the same rows of x2, too"):
+            call(est, newdata={"x1": [1.0, 2.0]})
+    with pytest.raises(mle.ModelError, match=r"newdata \(x1, x2\): .* and so do observed variables without dims="):
+        mle.predict(est, newdata=NEW)
 
 
 def test_the_model_stays_as_it_was(fits):
@@ -331,6 +451,8 @@ def test_what_the_data_do_not_determine_has_no_error():
     assert float(found.se["known"]) == pytest.approx(0.5, rel=1e-9)
     assert np.isnan(found.se["unknown"])
     assert np.isnan(found.interval["unknown"]).all()
+    assert "No interval for unknown: not determined by the data, or at a limit (NOT_IDENTIFIED)." in found.notes
+    assert "No interval for unknown" in repr(found)
     np.testing.assert_array_equal(found.interval["constant"], [3, 3])
 
 

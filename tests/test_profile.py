@@ -8,6 +8,7 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import statsmodels.api as sm
+import xarray as xr
 from scipy import stats
 from scipy.optimize import brentq, minimize, minimize_scalar
 from scipy.special import gammaln, xlogy
@@ -520,7 +521,30 @@ def test_table_and_text(ec50_fit):
     assert list(table.index) == ["xhalf", "exp(-xhalf)"]
     assert table.loc["xhalf", "lower"] == found["xhalf"].lower
     assert "89 %" in repr(found)
+    assert "89 %</p><table" in found._repr_html_()
+    assert "exp(-xhalf)" in found._repr_html_()
     assert found["xhalf"].psi.size == 0
+
+
+def test_profiles_through_a_file_and_beside_an_estimate(ec50_fit, tmp_path):
+    found = mle.profile(ec50_fit, ["ymax", "xhalf", "exp(-xhalf)"])
+    tree = ec50_fit.to_datatree()
+    tree.update(found.to_datatree().children)
+    tree.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
+    with xr.open_datatree(tmp_path / "fit.nc", engine="h5netcdf") as opened:
+        group = opened["mle_profile"].load().to_dataset()
+    xr.testing.assert_equal(group, found.to_datatree()["mle_profile"].to_dataset())
+    assert group.attrs["ci_prob"] == found.ci_prob
+    for label, profile in found.items():
+        one = group.sel(label=label)
+        assert (float(one["lower"]), str(one["upper_status"].item())) == (profile.lower, "found")
+        curve = one.isel(point=range(profile.psi.size))
+        assert np.isnan(one["psi"][profile.psi.size :]).all()
+        for name in ("psi", "loglik", "root"):
+            np.testing.assert_array_equal(curve[name], getattr(profile, name))
+        np.testing.assert_array_equal(curve["path"].sel(parameter="ymax"), profile.path["ymax"])
+    alone = mle.profile(ec50_fit, "xhalf", points=0)
+    assert alone.to_datatree()["mle_profile"]["psi"].shape == (1, 0)
 
 
 # -- intervals as a Dataset ---------------------------------------------------------------------------------------

@@ -58,6 +58,10 @@ def test_all_points_are_on_the_boundary(ec50):
     top = np.sum(xlogy(COUNTS, est_rate) - est_rate)
     np.testing.assert_allclose(top - loglik, DROP, rtol=1e-8)
     assert (found.x[0], found.y[0]) == (found.x[-1], found.y[-1])
+    line = f"xhalf = {float(ec50.params['xhalf']):.4g}, boundary from {found.y.min():.4g} to {found.y.max():.4g}"
+    for text in (repr(found), found._repr_html_()):
+        assert "Likelihood region of ymax and xhalf, 95 %, closed" in text
+        assert line in text
     assert winding(np.log(found.x), np.log(found.y), np.log(found.estimate)) == pytest.approx(1)
     assert found.loglik == pytest.approx(ec50.loglik - DROP)
 

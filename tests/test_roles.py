@@ -317,3 +317,93 @@ def test_order_of_declaration_does_not_matter():
         b, a = pm.Normal("b", shape=8), pm.Normal("a", 0, one, shape=4)
         pm.Normal("y", a[GROUP] + two * b, S, observed=Y)
     assert kinds(model) == {"two": "parameter", "one": "parameter", "b": "latent", "a": "latent"}
+
+
+# -- restricted ---------------------------------------------------------------------------------------------------
+
+
+def slopes():
+    with pm.Model() as model:
+        beta, tau = pm.Normal("beta", 0, 10, shape=3), pm.HalfNormal("tau")
+        u = pm.Normal("u", 0, tau, shape=4)
+        rate = pm.Uniform("rate", 0, 1)
+        pm.Normal("unused")
+        pm.Normal("y", X @ beta + u[GROUP] + rate, pm.HalfNormal("sigma"), observed=Y)
+    return model
+
+
+def test_restricted():
+    found = mle.roles(slopes(), restricted=["beta"])
+    assert found.names(RoleKind.RESTRICTED) == found.names("restricted") == ["beta"]
+    assert found["beta"].reason == "integrated under a flat prior, as asked by restricted (REML)"
+    assert found.names("latent") == ["u"]
+    assert found.names("parameter") == ["tau", "rate", "unused", "sigma"]
+    assert "restricted" in repr(found)
+
+
+def test_restricted_location_of_latent_variables():
+    """It reaches the data only through them."""
+    found = mle.roles(schools(), restricted=["mu"])
+    assert [str(row.kind) for row in found] == ["restricted", "parameter", "latent"]
+    assert "tau would lose" in found["theta"].reason
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"restricted": ["bet"]}, r"restricted: bet not among.*Did you mean beta\?"),
+        ({"restricted": "beta"}, r"restricted=\['beta'\]"),
+        ({"restricted": ["beta"], "keep_priors": ["beta"]}, "beta: named in both keep_priors and restricted"),
+        ({"restricted": ["beta"], "fix": ["beta"]}, "beta: named in both restricted and fix"),
+        ({"restricted": ["beta"], "integrate": ["u", "beta"]}, "beta: named in both integrate and restricted"),
+        ({"keep_priors": ["beta"], "fix": ["beta"]}, "beta: named in both keep_priors and fix"),
+        ({"integrate": ["u"], "fix": ["u"]}, "u: named in both integrate and fix"),
+        ({"restricted": ["u"]}, r"restricted names u, which is latent \(tau would lose.*Leave u out"),
+        ({"restricted": ["beta", "sigma"]}, "restricted names sigma.*it is a scale, or bounded"),
+        ({"restricted": ["rate"]}, "restricted names rate.*it is a scale, or bounded"),
+        ({"restricted": ["unused"]}, "restricted names unused, on which the data do not depend"),
+    ],
+)
+def test_restricted_is_checked(options, message):
+    with pytest.raises(mle.ModelError, match=message):
+        mle.roles(slopes(), **options)
+
+
+def test_restricted_without_a_transform_or_a_line():
+    with pm.Model() as model:
+        pm.Normal("y", pm.HalfNormal("a", default_transform=None) + pm.Poisson("k", 2), 1, observed=Y)
+    with pytest.raises(mle.ModelError, match=r"restricted names a.*bounded"):
+        mle.roles(model, restricted=["a"])
+    with pytest.raises(mle.ModelError, match=r"restricted names k.*it is discrete"):
+        mle.roles(model, restricted=["k"])
+
+
+# -- incidental parameters ----------------------------------------------------------------------------------------
+
+
+def test_rasch_abilities_are_parameters_with_a_finding():
+    rng = np.random.default_rng(3)
+    persons, items = np.repeat(np.arange(40), 6), np.tile(np.arange(6), 40)
+    logit = rng.normal(size=40)[persons] - np.linspace(-1, 1, 6)[items]
+    with pm.Model() as model:
+        ability, difficulty = pm.Normal("ability", 0, 1, shape=40), pm.Normal("difficulty", 0, 1, shape=6)
+        logit_p = ability[persons] - difficulty[items]
+        pm.Bernoulli("correct", logit_p=logit_p, observed=rng.random(240) < 1 / (1 + np.exp(-logit)))
+    assert latent(model) == set()
+    with pytest.warns(mle.VerdictWarning):
+        est = mle.find_MLE(model)
+    [finding] = [f for f in est.verdict.findings if f.kind == "incidental_parameters"]
+    assert finding.variables == ("ability",)
+    assert "40 elements, each determined by 6 observations only" in finding.message
+    assert "difficulty" in finding.message
+    assert "integrate=['ability']" in finding.remedy
+    assert latent(model, integrate=["ability"]) == {"ability"}
+
+
+def test_ordinary_coefficients_are_not_incidental():
+    rng = np.random.default_rng(3)
+    X, group = rng.normal(size=(200, 12)), np.repeat(np.arange(10), 20)
+    with pm.Model() as model:
+        beta, effect = pm.Normal("beta", shape=12), pm.Normal("effect", shape=10)
+        pm.Normal("y", X @ beta + effect[group], pm.HalfNormal("sigma"), observed=rng.normal(size=200))
+    assert "incidental_parameters" not in {f.kind for f in mle.find_MLE(model).verdict.findings}

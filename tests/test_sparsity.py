@@ -330,10 +330,14 @@ def test_models(name):
 
 def test_outside_of_the_support():
     """Where a check fails, the total is not finite, as the terms' is not."""
-    terms = [pt.switch(X[0] > 0, pt.sum(U**2), -np.inf), pt.switch(X[0] < 0, -np.inf, X[1] * pt.sum(U))]
+    terms = [
+        pt.switch(X[0] > 0, pt.sum(U**2), -np.inf),
+        X[1] * pt.switch(X[0] < 0, -np.inf, X[1] * pt.sum(U)),
+        3 - (-pt.switch(X[0] > 0, pt.sum(U), -np.inf)),
+    ]
     values = {U: np.ones(3), X: np.array([-1.0, 2.0])}
     parts = separate(terms, values)
-    assert len(parts) == 4
+    assert len(parts) == 7
     with backends.without_c_compiler():
         arrays = backends.build([U, X], [part.graph for part in parts])(values[U], values[X])
     assert sum(part.count * array.sum() for part, array in zip(parts, arrays, strict=True)) == -np.inf

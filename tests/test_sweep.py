@@ -175,6 +175,12 @@ def test_sweep(seed):
     assert judge(seed) == "ok"
 
 
+@pytest.mark.parametrize("seed", [1001, 1280])
+def test_responses_that_are_all_the_same(seed):
+    """Every direction is level out there, and the design has full rank: at infinity, not unidentified."""
+    assert judge(seed) == "ok"
+
+
 @pytest.mark.parametrize("seed", [2, 3, 12])
 def test_the_check_itself_can_fail(seed):
     problem = generate(seed)

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from mle_pp import report
+from mle_pp import wording
 from mle_pp.diagnose.case import Case, Side, Walk
 from mle_pp.diagnose.irregular import cornered, find_plateau, grows_towards_edge, kinks, polished, slid, support_ends
 from mle_pp.diagnose.limits import find_limit, growing, is_far, reached_without, sparse, way_here
@@ -76,7 +76,7 @@ def diagnose(objective: Objective, parameters: Parameters, optimum: Optimum) -> 
     risen: list[Optimum] = [optimum]
     for _ in range(_RESTARTS):
         if not np.isfinite(optimum.value) or not np.all(np.isfinite(optimum.hessian)):
-            return _failed(Status.NOT_CONVERGED, optimum, report.not_finite(parameters, optimum))
+            return _failed(Status.NOT_CONVERGED, optimum, wording.not_finite(parameters, optimum))
         if objective.size == 0:
             return _regular(optimum)
         case = Case(objective, parameters, optimum)
@@ -103,8 +103,8 @@ def diagnose(objective: Objective, parameters: Parameters, optimum: Optimum) -> 
     if _runs_away(case):
         return _unbounded(case, parameters, _extreme(case))
     if case.is_stationary and case.eigen.values[0] < -1e-8:
-        return _failed(Status.SADDLE, optimum, report.saddle(parameters, optimum))
-    return _failed(Status.NOT_CONVERGED, optimum, report.not_converged(parameters, optimum))
+        return _failed(Status.SADDLE, optimum, wording.saddle(parameters, optimum))
+    return _failed(Status.NOT_CONVERGED, optimum, wording.not_converged(parameters, optimum))
 
 
 def _rising_steadily(objective: Objective, ends: Sequence[Optimum]) -> np.ndarray:
@@ -131,7 +131,7 @@ def is_noise(objective: Objective, parameters: Parameters, optimum: Optimum) -> 
 
 def rounding(parameters: Parameters, optimum: Optimum) -> Diagnosis:
     """The verdict on a maximum that may be one of rounding errors only."""
-    return _failed(Status.NOT_CONVERGED, optimum, report.rounding(parameters, optimum))
+    return _failed(Status.NOT_CONVERGED, optimum, wording.rounding(parameters, optimum))
 
 
 def _regular(optimum: Optimum) -> Diagnosis:
@@ -144,7 +144,7 @@ def _failed(status: Status, optimum: Optimum, finding: Finding) -> Diagnosis:
 
 
 def _unbounded(case: Case, parameters: Parameters, marks: np.ndarray) -> Diagnosis:
-    return _failed(Status.UNBOUNDED, case.optimum, report.unbounded(parameters, case.x, marks))
+    return _failed(Status.UNBOUNDED, case.optimum, wording.unbounded(parameters, case.x, marks))
 
 
 def _irregular(case: Case, directions: np.ndarray, finding: Finding) -> Diagnosis:
@@ -216,7 +216,7 @@ def _without_curvature(
         if step is not None:
             found, plateau = step
             return _irregular(
-                found, np.eye(case.x.size)[:, [k]], report.plateau(parameters, found.x, plateau.lower, plateau.upper)
+                found, np.eye(case.x.size)[:, [k]], wording.plateau(parameters, found.x, plateau.lower, plateau.upper)
             ), None
     if not case.is_stationary:
         better = polished(case)
@@ -227,9 +227,9 @@ def _without_curvature(
         return None, None
     tiny = (np.abs(case.eigen.values) < 1e-12) & (case.eigen.values != 0)
     if np.any(tiny) or any(_is_quadratic(case, direction) for direction in degenerate):
-        return _failed(Status.NOT_CONVERGED, case.optimum, report.ill_conditioned(parameters, degenerate)), None
+        return _failed(Status.NOT_CONVERGED, case.optimum, wording.ill_conditioned(parameters, degenerate)), None
     columns = np.stack(degenerate, axis=1)
-    return _irregular(case, columns, report.singular(parameters, case.x, degenerate)), None
+    return _irregular(case, columns, wording.singular(parameters, case.x, degenerate)), None
 
 
 def _without_slope(case: Case) -> list[int]:
@@ -272,7 +272,7 @@ def _candidates(case: Case) -> list[tuple[np.ndarray, bool]]:
 def _flat(case: Case, parameters: Parameters, null: list[np.ndarray]) -> Diagnosis:
     """A maximum that is not unique."""
     directions = sparse(case, _without_curvature_in(case, np.stack(null, axis=1)))
-    finding = report.not_identified(parameters, case.x, directions)
+    finding = wording.not_identified(parameters, case.x, directions)
     basis = case.basis_without(directions)
     special = replace(Special.none(case.x.size), null=directions, irregular=_unsettled(case, directions, basis))
     return Diagnosis(Verdict(Status.NOT_IDENTIFIED, (finding,)), case.optimum, special, basis)
@@ -318,14 +318,14 @@ def _variances(hessian: np.ndarray, basis: np.ndarray) -> np.ndarray:
 def _at_limit(case: Case, parameters: Parameters, outward: np.ndarray) -> Diagnosis:
     """A supremum that is approached outward; whatever has no effect any more out there is lost with it."""
     if case.noise > _VISIBLE:
-        return _failed(Status.NOT_CONVERGED, case.optimum, report.not_converged(parameters, case.optimum))
+        return _failed(Status.NOT_CONVERGED, case.optimum, wording.not_converged(parameters, case.optimum))
     limit = find_limit(case, outward)
     special = replace(Special.none(case.x.size), null=limit.null, drift=limit.drift, lost=limit.lost)
     basis = case.basis_without(np.hstack([limit.null, limit.drift, limit.lost]))
-    status, findings = report.at_limit(parameters, limit.optimum.x, special, basis, limit.optimum.value)
+    status, findings = wording.at_limit(parameters, limit.optimum.x, special, basis, limit.optimum.value)
     if limit.null.size:
         status = Status.NOT_IDENTIFIED
-        findings = [report.not_identified(parameters, case.x, limit.null), *findings]
+        findings = [wording.not_identified(parameters, case.x, limit.null), *findings]
     return Diagnosis(Verdict(status, tuple(findings)), limit.optimum, special, basis)
 
 
@@ -341,10 +341,10 @@ def _at_edge(case: Case, parameters: Parameters) -> Diagnosis | None:
         marks = support_ends(case)
         case = cornered(case, marks)
         columns = _columns(marks, uphill)
-        return _irregular(case, columns, report.support_edge(parameters, case.x, columns))
+        return _irregular(case, columns, wording.support_edge(parameters, case.x, columns))
     if np.all(ahead < case.value - case.noise * steps / steps[-1]) and case.optimum.stop is not Stop.ITERATIONS:
         columns = _columns(kinks(case), uphill)
-        return _irregular(case, columns, report.kink(parameters, case.x, columns))
+        return _irregular(case, columns, wording.kink(parameters, case.x, columns))
     return None
 
 

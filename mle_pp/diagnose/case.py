@@ -51,6 +51,8 @@ class Slice:
     """
 
     has_information = False
+    is_costly = False
+    default_starts = 3
 
     def __init__(self, objective: Objective, origin: np.ndarray, basis: np.ndarray) -> None:
         self._objective, self._origin, self._basis = objective, origin, basis

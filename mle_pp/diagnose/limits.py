@@ -16,6 +16,8 @@ _SMALL = 1e-2
 _GONE = 10.0
 # Steps from the start within which a level direction is none to a limit.
 _FAR = 3.0
+# Times the rounding errors: derivatives, in units, where the function is not level all around.
+_EFFECT = 1e3
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,16 @@ def _grows_along(case: Case, way: np.ndarray) -> bool:
 def way_here(case: Case) -> np.ndarray:
     """How the search came here from the initial point, along the directions that have no effect any more.
 
+    All of the way, where going on changes nothing: what effect a direction has left may be little more than rounding.
     Zero if it did not come far: a limit is not around the corner.
     """
     flat = _without_effect(case, case.optimum)
-    moved = (case.x - case.parameters.default) / case.unit
-    way = case.unit * (flat @ (flat.T @ moved))
-    return case.in_units(way) if np.any(np.abs(way) > _FAR * case.stride) else np.zeros_like(way)
+    moved = case.x - case.parameters.default
+    way = case.unit * (flat @ (flat.T @ (moved / case.unit)))
+    if not np.any(np.abs(way) > _FAR * case.stride):
+        return np.zeros_like(way)
+    whole = case.in_units(moved)
+    return whole if case.is_receding(whole) else case.in_units(way)
 
 
 def reached_without(case: Case, way: np.ndarray) -> np.ndarray | None:
@@ -183,17 +189,16 @@ def is_far(case: Case) -> bool:
 def _level_before(case: Case, x: np.ndarray, flat: np.ndarray) -> np.ndarray:
     """Directions among the flat ones that had no effect before the limit either: the data never determine them."""
     back = case.unit * (flat @ (flat.T @ ((x - case.parameters.default) / case.unit)))
-    for share in (1.0, 0.7, 0.5):
-        point = x - share * back
-        value, gradient = case.objective.value_gradient(point)
-        hessian = case.objective.hessian(point)
-        if np.isfinite(value) and np.all(np.isfinite(hessian)) and np.all(np.isfinite(gradient)):
+    for point in (x - back, x - 0.7 * back, x - 0.5 * back, case.parameters.default):
+        value, gradient, hessian = case.objective.derivatives(point)
+        scaled, slope = hessian * np.outer(case.unit, case.unit), case.unit * gradient
+        size = max(np.abs(scaled).max(), np.abs(slope).max())
+        # Where nothing has an effect, this is no point before the limit
+        if np.isfinite(value) and np.isfinite(size) and size > _EFFECT * case.noise_at(point):
             break
     else:
         return np.zeros((x.size, 0))
-    scaled = hessian * np.outer(case.unit, case.unit)
-    slope = flat.T @ (case.unit * gradient)
-    action = np.vstack([scaled @ flat, slope[None, :]])
+    action = np.vstack([scaled @ flat, (flat.T @ slope)[None, :]])
     _, values, vectors = np.linalg.svd(action)
     size = np.zeros(flat.shape[1])
     size[: values.size] = values

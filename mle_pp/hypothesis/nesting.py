@@ -40,8 +40,8 @@ def known_values(small: Estimate) -> dict[str, float]:
 
 def shared_values(
     small: Estimate, model: pm.Model, names: Sequence[str], null: Mapping[str, Any]
-) -> tuple[dict[str, np.ndarray], str]:
-    """Values of a larger model's parameters that make it the smaller one, and what these say, in words.
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Values of a larger model's parameters that make it the smaller one, and what these say: an equation a scalar.
 
     Raises
     ------
@@ -65,12 +65,11 @@ def shared_values(
         for place, label in enumerate(entry.labels):
             if label in null and label != entry.name:
                 given[place] = float(null[label])
-            stated = not np.isnan(given[place])
-            if not stated:
+            if np.isnan(given[place]):
                 given[place] = known.get(label, np.nan)
             if np.isnan(given[place]):
                 missing.append(label)
-            elif stated or label not in own:
+            elif label not in own:
                 texts.append(f"{label} = {given[place]:.6g}")
         values[entry.name] = given.reshape(entry.shape)
     if missing:
@@ -78,7 +77,12 @@ def shared_values(
             f"small has no value for {', '.join(missing)}: give those of the null hypothesis, "
             f"null={{{missing[0]!r}: 0.0}}, say."
         )
-    return values, ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
+    return values, texts
+
+
+def listed(texts: Sequence[str]) -> str:
+    """The first few of them."""
+    return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
 
 
 def scalars_at_edge(small: Estimate, large: Estimate) -> int:

@@ -8,13 +8,15 @@ import numpy as np
 from scipy.stats import chi2
 
 from mle_pp.checks import different
+from mle_pp.conventions import whole
 from mle_pp.errors import ModelError
-from mle_pp.hypothesis.nesting import observed, scalars_at_edge
+from mle_pp.hypothesis.nesting import listed, observed, scalars_at_edge
 from mle_pp.hypothesis.result import TestResult
 from mle_pp.linalg import complement
 from mle_pp.objective import ModelObjective
 from mle_pp.optimize import Stop, maximize
 from mle_pp.predictive import retargeted, simulator
+from mle_pp.roles import RoleKind
 from mle_pp.verdict import Status
 
 if TYPE_CHECKING:
@@ -90,8 +92,14 @@ def lr_test(
       null hypothesis: mu = 1
       statistic = 4, df = 1, p = 0.0455 (χ²(1))
     """
+    n_bootstrap = whole("n_bootstrap", n_bootstrap, least=0)
     _refuse_unlike(small, large)
     df = large.n_params - small.n_params
+    if df == 0 and small._layout.labels == large._layout.labels:
+        raise ModelError(
+            "small and large estimate the same parameters. Fit the null hypothesis with fix=, or as a model that lacks "
+            "the terms in question."
+        )
     if df <= 0:
         raise ModelError(
             f"small has {small.n_params} parameters, large {large.n_params}: the first model must be the smaller "
@@ -168,6 +176,11 @@ def _refuse_unlike(small: Estimate, large: Estimate) -> None:
         )
     if changed := different(*data):
         raise ModelError(f"The two fits are not to the same data: {changed}.")
+    if small.roles.names(RoleKind.RESTRICTED) != large.roles.names(RoleKind.RESTRICTED):
+        raise ModelError(
+            "The two fits have different restricted= variables, so that their log-likelihoods are of different "
+            "contrasts of the data. Fit both without restricted=."
+        )
     one, other = small._objective.weights, large._objective.weights
     same = other is None if one is None else other is not None and np.array_equal(one, other)
     if not same:
@@ -186,7 +199,7 @@ def _nested_hypothesis(small: Estimate, large: Estimate) -> str:
             values = np.broadcast_to(held[entry.name], entry.shape).ravel()
             texts += [f"{label} = {value:.6g}" for label, value in zip(entry.labels, values, strict=True)]
     if texts:
-        return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
+        return listed(texts)
     lacking = [label for label in large._layout.labels if label not in small._layout.labels]
     return f"the model without {', '.join(lacking[:6])}" if lacking else "the smaller model"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from scipy.stats import chi2
 
 from mle_pp.checks import check_data, check_model, different
 from mle_pp.errors import ModelError
-from mle_pp.hypothesis.nesting import observed, shared_values
+from mle_pp.hypothesis.nesting import listed, observed, shared_values
 from mle_pp.hypothesis.result import TestResult
 from mle_pp.linalg import inverse_on
 from mle_pp.objective import ModelObjective
@@ -80,7 +81,7 @@ def score_test(
     """
     if small.kind != "mle" or small.verdict.status.is_failure or small.verdict.status is Status.IRREGULAR:
         raise ModelError(f"The score test needs a maximum-likelihood fit under the null hypothesis: {small.verdict}")
-    objective, hypothesis = _larger(small, large_model, dict(null or {}), keep_fixed)
+    objective, equations = _larger(small, large_model, dict(null or {}), keep_fixed)
     df = objective.size - small.n_params
     if df <= 0:
         raise ModelError(f"The larger model has {objective.size} parameters, no more than small ({small.n_params}).")
@@ -102,32 +103,36 @@ def score_test(
             "The information of the larger model is singular at the null hypothesis: some of its parameters have no "
             "meaning there. Use lr_test with n_bootstrap=."
         ) from None
-    note = f"With the {'expected' if kind == 'expected' else 'observed'} information."
-    return TestResult(
-        "Score test", hypothesis, statistic, df, float(chi2.sf(statistic, df)), f"χ²({df})", notes=(note,)
-    )
+    notes = [f"With the {'expected' if kind == 'expected' else 'observed'} information."]
+    if len(equations) > df:
+        notes.append(f"Of these {len(equations)} equations {df} are restrictions; the others say where small lies.")
+    pvalue = float(chi2.sf(statistic, df))
+    return TestResult("Score test", listed(equations), statistic, df, pvalue, f"χ²({df})", notes=tuple(notes))
 
 
 def _larger(
     small: Estimate, large_model: Any, null: dict[str, Any], keep_fixed: Sequence[str]
-) -> tuple[ModelObjective, str]:
-    """The larger model's likelihood, begun at the restricted estimate, and the null hypothesis in words."""
+) -> tuple[ModelObjective, list[str]]:
+    """The larger model's likelihood, begun at the restricted estimate, and the equations of the null hypothesis."""
     held = small._objective.parameters.fixed
     if unknown := [name for name in keep_fixed if name not in held]:
         raise ModelError(f"keep_fixed: {', '.join(unknown)} is not held by small ({', '.join(held) or 'nothing'} is).")
-    model = small.model if large_model is None else resolve_model(large_model)
+    given = small.roles.formula or small.model if large_model is None else large_model
+    model = resolve_model(given)
     fixed = {name: held[name] for name in keep_fixed}
     check_model(model, small.roles.potentials, fixed=set(fixed))
-    found = roles(model, fix=fixed, potentials=small.roles.potentials)
+    found = roles(given, fix=fixed, potentials=small.roles.potentials)
     if latent := found.names(RoleKind.LATENT):
         raise ModelError(f"{', '.join(latent)} would be latent in the larger model. Use lr_test with n_bootstrap=.")
     check_data(model, held=set(fixed))
-    values, hypothesis = shared_values(small, model, found.names(RoleKind.PARAMETER), null)
+    values, equations = shared_values(small, model, found.names(RoleKind.PARAMETER), null)
     try:
         objective = ModelObjective(model, found, fixed, values)
     except ModelError as error:
+        # The values are those of fix= or null=, and begin the larger model's likelihood
+        told = re.sub(r"initvals\['(.*?)'\]", r"\1", str(error))
         raise ModelError(
-            f"The null hypothesis is not inside the larger model. {error} On the edge of a support the score has one "
+            f"The null hypothesis is not inside the larger model. {told} On the edge of a support the score has one "
             f"side only: use lr_test."
         ) from error
     if small._objective.weights is not None:
@@ -138,7 +143,7 @@ def _larger(
             "The larger model is not of the data that small was fitted to"
             + (f": {different(*data)}." if set(data[0]) == set(data[1]) else f" ({', '.join(data[0])}).")
         )
-    return objective, hypothesis
+    return objective, equations
 
 
 def _refuse_other_maximum(

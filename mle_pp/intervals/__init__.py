@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,8 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtri
 
-from mle_pp.conventions import one_of, probability, select
-from mle_pp.errors import ProfileWarning
-from mle_pp.intervals.profiles import SideStatus, improvement, profile_labels
+from mle_pp.conventions import choose, one_of, probability
+from mle_pp.intervals.profiles import profile_labels, warn_of_sides
 from mle_pp.intervals.wald import wald_quantiles
 
 if TYPE_CHECKING:
@@ -38,7 +36,8 @@ def interval(
     ----------
     est : Estimate
     var_names : str or list of str, optional
-        Default: all parameters and, for Wald intervals, `Deterministic`s. A name with ``~`` in front is left out.
+        Names of variables, or labels of single elements (``"beta[x1]"``), which are then variables of the result.
+        Default: all parameters and, but for profiles, `Deterministic`s. A name with ``~`` in front is left out.
     kind : {"wald", "profile", "bootstrap"}
         "wald": the normal approximation (Wald 1943), on a scale where it is a good one. "profile": where the profile
         likelihood falls to the χ² cutoff, see `profile`, which tells more, and also takes expressions. "bootstrap":
@@ -95,27 +94,25 @@ def interval(
     one_of("kind", kind, KINDS)
     one_of("scale", scale, SCALES)
     prob = probability(ci_prob)
-    values = est.params.merge(est.derived)
+    values, entries = est.params.merge(est.derived), (*est._layout, *est._derived_layout)
     if kind == "bootstrap":
-        return _percentiles(est, bootstrap, var_names, prob)
+        return resampled(est, bootstrap).interval(var_names, ci_prob=prob)
     if bootstrap is not None:
         raise ValueError(f'bootstrap= is for kind="bootstrap", not kind={kind!r}.')
     if kind == "profile":
-        names = select(est.params if var_names is None else values, var_names)
-        return _profile_intervals(est, names, prob)
+        return _profile_intervals(est, choose(est.params if var_names is None else values, entries, var_names), prob)
     found = wald_intervals(est, prob) if scale == "unconstrained" else _symmetric(values, est.stderr(), prob)
-    return found[select(found, var_names)]
+    return choose(found, entries, var_names)
 
 
-def _percentiles(
-    est: Estimate, given: Bootstrap | Mapping[str, Any] | None, var_names: str | Sequence[str] | None, prob: float
-) -> xr.Dataset:
+def resampled(est: Estimate, given: Bootstrap | Mapping[str, Any] | None) -> Bootstrap:
+    """The bootstrap that was given, or one made with these arguments."""
     from mle_pp.resample import Bootstrap, bootstrap
 
     made = given if isinstance(given, Bootstrap) else bootstrap(est, **dict(given or {}))
     if made.estimate is not est:
         raise ValueError("bootstrap= is of another estimate.")
-    return made.interval(var_names, ci_prob=prob)
+    return made
 
 
 def wald_intervals(est: Estimate, ci_prob: float, kind: str = "hessian", groups: Any = None) -> xr.Dataset:
@@ -131,18 +128,13 @@ def _symmetric(values: xr.Dataset, errors: xr.Dataset, ci_prob: float) -> xr.Dat
     return (values + bounds * errors).transpose(..., "ci_bound")
 
 
-def _profile_intervals(est: Estimate, names: Sequence[str], ci_prob: float) -> xr.Dataset:
+def _profile_intervals(est: Estimate, chosen: xr.Dataset, ci_prob: float) -> xr.Dataset:
     """Profile intervals in the shapes of the variables, with a warning where a side is special."""
-    layouts = (est._layout, est._derived_layout)
-    labels = [label for layout in layouts for entry in layout if entry.name in names for label in entry.labels]
+    layouts, names = (est._layout, est._derived_layout), [str(name) for name in chosen]
+    elements = {entry.name: entry.labels for layout in layouts for entry in layout}
+    labels = list(dict.fromkeys(label for name in names for label in elements.get(name, [name])))
     found = profile_labels(est, labels, ci_prob, points=0)
-    told = [improvement(est, found)] if found.is_improved else []
-    for label, one in found.items():
-        statuses = {"lower": one.lower_status, "upper": one.upper_status}
-        special = ", ".join(f"{side} {status}" for side, status in statuses.items() if status != SideStatus.FOUND)
-        told += [f"{label}: {special}{f' ({one.note})' if one.note else ''}."] if special else []
-    if told:
-        warnings.warn("Profile intervals. " + " ".join(told), ProfileWarning, stacklevel=3)
+    warn_of_sides(est, found, stacklevel=4)
     rows = [
         [
             np.array([getattr(found[label], side) if label in found else np.nan for label in layout.labels])
@@ -151,7 +143,8 @@ def _profile_intervals(est: Estimate, names: Sequence[str], ci_prob: float) -> x
         for layout in layouts
     ]
     params, derived = (np.array(row) for row in rows)
-    return as_dataset(est, params, derived, "ci_bound", ["lower", "upper"])[list(names)]
+    dataset = as_dataset(est, params, derived, "ci_bound", ["lower", "upper"])
+    return choose(dataset, [entry for layout in layouts for entry in layout], names)
 
 
 def as_dataset(est: Estimate, params: np.ndarray, derived: np.ndarray, dim: str, coord: Sequence) -> xr.Dataset:

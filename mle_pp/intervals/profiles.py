@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -116,9 +117,39 @@ class Profiles(Mapping[str, Profile]):
         rows = [{c: getattr(p, c) for c in columns} for p in self.values()]
         return pd.DataFrame(rows, index=pd.Index(list(self), name="label"), columns=columns)
 
+    def to_datatree(self) -> xr.DataTree:
+        """The profiles as the flat group ``mle_profile``, which can sit beside a posterior and be written to netCDF.
+
+        Returns
+        -------
+        xarray.DataTree
+            With the columns of `to_dataframe` along ``label``; the curves ``psi``, ``loglik`` and ``root`` along
+            ``label`` and ``point``, and the parameters along them, ``path``, with ``parameter`` last. Shorter curves
+            end in NaN.
+        """
+        layout = self.estimate._layout
+        each = []
+        for p in self.values():
+            path = [layout.vector(p.path.isel(point=k)) for k in range(p.psi.size)]
+            variables: dict[str, Any] = {name: getattr(p, name) for name in ("estimate", "lower", "upper")}
+            variables |= {name: str(getattr(p, name)) for name in ("lower_status", "upper_status", "note")}
+            variables |= {name: ("point", getattr(p, name)) for name in ("psi", "loglik", "root")}
+            variables["path"] = (("point", "parameter"), np.reshape(path, (p.psi.size, layout.size)))
+            each.append(xr.Dataset(variables, {"point": np.arange(p.psi.size), "parameter": layout.labels}))
+        dataset = xr.concat(each, xr.DataArray(list(self), dims="label", name="label"), join="outer")
+        attrs = {"inference_library": "mle_pp", "ci_prob": self.ci_prob, "is_improved": int(self.is_improved)}
+        return xr.DataTree.from_dict({"mle_profile": dataset.assign_attrs(attrs)})
+
+    @property
+    def _heading(self) -> str:
+        improved = ". They belong to a better optimum, found on the way: see .estimate." if self.is_improved else ""
+        return f"Profile-likelihood intervals, {100 * self.ci_prob:g} %{improved}"
+
     def __repr__(self) -> str:
-        improved = "\nThey belong to a better optimum, found on the way: see .estimate." if self.is_improved else ""
-        return f"Profile-likelihood intervals, {100 * self.ci_prob:g} %{improved}\n{self.to_dataframe().to_string()}"
+        return f"{self._heading}\n{self.to_dataframe().to_string()}"
+
+    def _repr_html_(self) -> str:
+        return f"<div><p>{escape(self._heading)}</p>{self.to_dataframe().to_html(border=0)}</div>"
 
 
 def profile(
@@ -211,22 +242,38 @@ def expanded(est: Estimate, var_names: str | Sequence[str] | None) -> list[str]:
 
 
 def profile_labels(est: Estimate, labels: Sequence[str], prob: float, points: int) -> Profiles:
+    """Profiles of labelled scalars and expressions."""
+    check_allowed(est, "profile")
+    return profile_targets(est, {label: target(est, label) for label in labels}, prob, points)
+
+
+def profile_targets(est: Estimate, targets: Mapping[str, Target], prob: float, points: int) -> Profiles:
     """Profiles from the estimate, or from a better one that is found on the way."""
     check_allowed(est, "profile")
     current = est
     for _ in range(_BETTER_OPTIMA):
-        targets = [target(current, label) for label in labels]
         try:
             with np.errstate(all="ignore"):
-                found = _all(current, targets, prob, points)
+                found = _all(current, list(targets.values()), prob, points)
         except _BetterEstimateError as error:
             current = error.estimate
             continue
-        return Profiles(current, current is not est, prob, dict(zip(labels, found, strict=True)))
+        return Profiles(current, current is not est, prob, dict(zip(targets, found, strict=True)))
     raise ValueError(
         f"The likelihood has many local maxima: {_BETTER_OPTIMA} times profiles led to a better one. Estimate again "
         f"with more starting points (starts=50)."
     )
+
+
+def warn_of_sides(est: Estimate, found: Profiles, stacklevel: int) -> None:
+    """Tell which sides are no crossings of the cutoff, and of a better optimum."""
+    told = [improvement(est, found)] if found.is_improved else []
+    for label, one in found.items():
+        statuses = {"lower": one.lower_status, "upper": one.upper_status}
+        special = ", ".join(f"{side} {status}" for side, status in statuses.items() if status != SideStatus.FOUND)
+        told += [f"{label}: {special}{f' ({one.note})' if one.note else ''}."] if special else []
+    if told:
+        warnings.warn("Profile intervals. " + " ".join(told), ProfileWarning, stacklevel=stacklevel)
 
 
 def check_allowed(est: Estimate, what: str) -> None:

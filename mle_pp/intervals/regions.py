@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ _MOST = 1000
 _TURN = 0.35
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Region:
     """The region of two scalars whose profile likelihood is not too far below the maximum.
 
@@ -48,11 +49,28 @@ class Region:
 
     labels: tuple[str, str]
     estimate: np.ndarray
-    x: np.ndarray = field(repr=False)
-    y: np.ndarray = field(repr=False)
+    x: np.ndarray
+    y: np.ndarray
     is_closed: bool
     ci_prob: float
     loglik: float
+
+    @property
+    def _lines(self) -> list[str]:
+        kind = "closed" if self.is_closed else "open: it reaches to infinity or to the edge of the support"
+        heading = f"Likelihood region of {' and '.join(self.labels)}, {100 * self.ci_prob:g} %, {kind}"
+        rows = zip(self.labels, self.estimate, (self.x, self.y), strict=True)
+        return [
+            heading,
+            *(f"{label} = {at:.4g}, boundary from {v.min():.4g} to {v.max():.4g}" for label, at, v in rows),
+            f"{len(self.x)} points in .x and .y",
+        ]
+
+    def __repr__(self) -> str:
+        return "\n  ".join(self._lines)
+
+    def _repr_html_(self) -> str:
+        return f"<div>{'<br>'.join(map(escape, self._lines))}</div>"
 
 
 def region(est: Estimate, x: str, y: str, *, ci_prob: float | None = None, points: int = 60) -> Region:

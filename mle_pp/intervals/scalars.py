@@ -65,16 +65,11 @@ def target(est: Estimate, label: str) -> Target:
     Raises
     ------
     KeyError, ValueError
-        As `mle_pp.quantities.quantity`; ValueError also for the name of a variable with several elements.
+        As `mle_pp.quantities.quantity`.
     """
     if not isinstance(label, str):
         raise ValueError(f"{label!r} is not a label or an expression in labels, such as 'beta[x1]' or 'exp(a) / b'.")
     parameters = est._objective.parameters
-    layouts = (parameters.layout, parameters.derived_layout)
-    for entry in (entry for layout in layouts for entry in layout):
-        if entry.name == label and entry.dims:
-            shown = ", ".join(entry.labels[:3]) + (", …" if entry.size > 3 else "")
-            raise ValueError(f"{label} has {entry.size} elements, and one is needed: {shown}.")
     if label in parameters.layout.labels:
         row = parameters.layout.labels.index(label)
         index = _only_coordinate(est, row)

@@ -7,6 +7,7 @@ last, small components are eliminated side by side, and the rest goes in indepen
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.linalg.lapack import dpotrs
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -66,6 +67,11 @@ class Elimination:
         if rest.any():
             self.parts.append(Levels(self.rows, self.cols, rest, labels))
 
+    def matrix(self, values: np.ndarray) -> sp.csr_matrix:
+        """The symmetric matrix with these values, in the order of (rows, cols)."""
+        lower = sp.csr_matrix((values, (self.rows, self.cols)), shape=(self.size, self.size))
+        return lower + sp.tril(lower, -1, format="csr").T.tocsr()
+
     def factor(self, values: np.ndarray) -> Factorization:
         """Factorize the matrix with these values.
 
@@ -82,7 +88,7 @@ class Elimination:
         # One more value, zero: where the entries point to that a block does not have
         padded = np.append(np.asarray(values, dtype=float), 0.0)
         positive = np.ones(self.n_components, dtype=bool)
-        failed = self.rows[~np.isfinite(padded[:-1])]
+        failed = np.empty(0, dtype=np.intp)
         while True:
             if failed.size:
                 positive[self.components[failed]] = False

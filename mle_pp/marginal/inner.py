@@ -63,9 +63,10 @@ def find_mode(curvature: Curvature, x: np.ndarray, start: np.ndarray) -> Mode | 
         if not np.any(damping) and (largest < _CONVERGED or (largest < _NOISE and largest > 0.25 * last)):
             return Mode(u, here, factor, step)
         last = largest
-        u, here, damping = _move(curvature, x, u, here, step, damping, by_component)
-        if here is None:
+        u, there, damping = _move(curvature, x, u, here, step, damping, by_component)
+        if there is None:
             return None
+        here = there
     return None
 
 

@@ -170,5 +170,3 @@ def _slots(shape: Sequence[int]) -> np.ndarray:
     if len(shape) < 2 or shape[-1] > _EFFECTS:
         return np.zeros(size, dtype=int)
     return np.arange(size) % shape[-1]
-
-

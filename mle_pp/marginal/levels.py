@@ -90,10 +90,9 @@ class Levels:
             pairs = int(number.sum())
             # While they are found, pairs need several arrays more than they do later
             need = held + 8 * (8 * pairs + 3 * (count + size))
-            finish = DENSE_PAIRS * pairs > (nodes.size - left_over) * left_over**2 or not fits(need)
-            if finish and not fits(8 * (3 * left_over**2 + 3 * count) + held):
-                require(need)
-                finish = False
+            tail = held + 8 * (3 * left_over**2 + 3 * count)
+            cheaper = DENSE_PAIRS * pairs > (nodes.size - left_over) * left_over**2
+            finish = (cheaper and fits(tail)) or not fits(need)
             held += 8 * 3 * (row.size + (0 if finish else pairs))
             sets.append(nodes[chosen])
             left = right = target = np.empty(0, dtype=np.intp)
@@ -139,17 +138,16 @@ class Levels:
             own, stop = pivots[level.nodes], level.nodes.stop
             good = usable(own)
             if not good.all():
+                # What is not finite stays in its component
                 failed.append(self.nodes[level.nodes][~good])
-                own[~good] = 1.0
             entries = factor[level.entries]
             weights = entries / own[level.row]
             later = pivots[stop:]
             later -= np.bincount(level.col - stop, weights=weights * entries, minlength=later.size)[: later.size]
             if not level.dense:
                 products = weights[level.left] * entries[level.right]
-                changed = np.bincount(level.place, weights=products)
-                factor[level.where] -= changed
-            elif len(failed) == 1:  # else the tail is not wanted, and would mix what is not finite into all components
+                factor[level.where] -= np.bincount(level.place, weights=products)
+            else:
                 scaled = entries / np.sqrt(own)[level.row]
                 for _, dense in self._dense_rows(level, scaled):
                     tail = dsyrk(-1.0, dense.T, beta=1.0, c=tail.T, lower=0, overwrite_c=1).T

@@ -14,25 +14,40 @@ for which the entries of H⁻¹ at the pattern of H suffice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import pymc as pm
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import ancestors
+from threadpoolctl import ThreadpoolController
 
 from mle_pp import backends
 from mle_pp.marginal.curvature import Local, curvature
 from mle_pp.marginal.inner import Mode, find_mode
 from mle_pp.marginal.latents import Latents
+from mle_pp.marginal.modes import Conditional, Modes
 from mle_pp.marginal.quadrature import Quadrature
 from mle_pp.objective import (
-    ModelObjective, constant_data, copies, evaluable, likelihood_terms, log_densities, observed_data,
+    ModelObjective,
+    constant_data,
+    copies,
+    evaluable,
+    likelihood_terms,
+    log_densities,
+    observed_data,
 )  # fmt: skip
 from mle_pp.parameters import Parameters
 from mle_pp.roles import RoleKind, Roles
 from mle_pp.rows import Rows
 
 _LOG_2PI = np.log(2 * np.pi)
+# With more rows than this a search takes seconds, and the likelihood is nearly quadratic
+_MANY_ROWS = 20_000
+# The step of a difference, in standard errors
+_FRACTION = 5e-4
 
 
 class MarginalObjective(ModelObjective):
@@ -54,6 +69,7 @@ class MarginalObjective(ModelObjective):
     """
 
     is_costly = True
+    is_marginal = True
     has_information = False
 
     def __init__(
@@ -65,6 +81,7 @@ class MarginalObjective(ModelObjective):
         initvals: Mapping[str, Any] | None = None,
         quadrature_points: int = 1,
     ) -> None:
+        self.quadrature_points = quadrature_points
         self.model, self.roles, self.backend = model, roles, "interpreted"
         estimated = roles.names(RoleKind.PARAMETER, RoleKind.PENALIZED)
         likelihood = [*model.observed_RVs, *(model.potentials if roles.potentials == "likelihood" else ())]
@@ -74,11 +91,11 @@ class MarginalObjective(ModelObjective):
         with backends.without_c_compiler():
             terms, priors = likelihood_terms(model, likelihood), log_densities(model, penalized)
             self.snapshot = copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
-            self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot, integrated)
+            self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot, integrated, roles.shifts)
             self.latents = Latents(model, self.parameters, roles.names(RoleKind.RESTRICTED))
             graphs = evaluable(self.latents.replace([*terms, *self.latents.priors(), *priors]))
         self._terms = backends.build([self.latents.u, self.parameters.x], graphs[: len(terms)])
-        self._known: tuple[bytes, Mode | None] = (b"", None)
+        self._known: tuple[bytes | None, Mode | None] = (None, None)
         self._last = self.latents.initial
         self._steps: np.ndarray | None = None
         shapes = self._check_start()
@@ -86,9 +103,23 @@ class MarginalObjective(ModelObjective):
         self.axes = Rows((), dict.fromkeys(self.names, self.rows_of_data))
         self.curvature = curvature(
             graphs, self.latents.u, self.parameters.x, self.latents.initial, self.parameters.initial,
-            self.latents.slots, self.latents.names,
+            self.latents.slots, self.latents.names, self._observed(likelihood),
         )  # fmt: skip
-        self._quadrature = None if quadrature_points == 1 else Quadrature(self.curvature, quadrature_points, self.latents.names)
+        self.default_starts = 3 if max(self.rows_of_data, self.latents.size) <= _MANY_ROWS else 1
+        self._quadrature = (
+            None if quadrature_points == 1 else Quadrature(self.curvature, quadrature_points, self.latents.names)
+        )
+
+    def _observed(self, likelihood: Sequence[Variable]) -> dict[Variable, np.ndarray]:
+        """The variables that hold observations which may be exchanged, and these."""
+        values = [self.model.rvs_to_values.get(variable) for variable in likelihood]
+        shared = [self.snapshot[value] for value in values if value in self.snapshot]
+        return {variable: variable.get_value() for variable in shared}
+
+    def refresh(self) -> None:
+        """Take in what the variables that hold the data have become."""
+        self.curvature.refresh()
+        self._known = (None, None)
 
     # -- the inner problem ----------------------------------------------------------------------------------------
 
@@ -97,11 +128,12 @@ class MarginalObjective(ModelObjective):
         key = x.tobytes()
         if self._known[0] != key:
             found = None
-            for start in (self._last, self.latents.initial):
-                found = find_mode(self.curvature, x, start)
-                if found is not None:
-                    self._last = found.u
-                    break
+            with one_thread():
+                for start in (self._last, self.latents.initial):
+                    found = find_mode(self.curvature, x, start)
+                    if found is not None:
+                        self._last = found.u
+                        break
             self._known = (key, found)
         return self._known[1]
 
@@ -121,9 +153,14 @@ class MarginalObjective(ModelObjective):
         mode = self.mode(x)
         if mode is None:
             return -np.inf, np.full(x.size, np.nan)
+        with one_thread():
+            return self._value_gradient(mode, x)
+
+    def _value_gradient(self, mode: Mode, x: np.ndarray) -> tuple[float, np.ndarray]:
         if self._quadrature is None:
             # What is left of the gradient in u makes the result that at the mode itself, to first order
-            value, outer, bar, push = laplace(mode), 0.0, 0.5 * mode.factor.inverse(), mode.local.gradient
+            value, outer, push = laplace(mode), np.zeros(x.size), mode.local.gradient
+            bar = 0.5 * mode.factor.inverse()
         else:
             value, outer, bar, push = self._quadrature.adjoints(mode, x)
         in_x, in_u = self.curvature.slopes(mode.u, x, bar)
@@ -131,32 +168,25 @@ class MarginalObjective(ModelObjective):
         return value, in_x + outer + self.curvature.along(mode.u, x, v)
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
-        """Second derivatives: central differences of the exact gradient, with steps of a fraction of a standard error."""
-        if self._steps is None:
-            self._steps = self._scaled_steps(x)
-        matrix = np.empty((x.size, x.size))
-        for k, step in enumerate(self._steps):
-            shift = np.zeros(x.size)
-            shift[k] = step
-            matrix[k] = (self._gradient(x + shift) - self._gradient(x - shift)) / (2 * step)
+        """Second derivatives: central differences of the exact gradient, by fractions of a standard error."""
+        steps = 1e-5 * np.maximum(1.0, np.abs(x)) if self._steps is None else self._steps.copy()
+        matrix = np.zeros((x.size, x.size))
+        for k, step in enumerate(steps):
+            matrix[k] = self._column(x, k, step)
+        for k, bend in enumerate(np.abs(np.diag(matrix))):
+            fitting = np.clip(_FRACTION / np.sqrt(max(bend, 1e-300)), 1e-7, 1e-2 * max(1.0, abs(x[k])))
+            if np.isfinite(bend) and not 1 / 3 < steps[k] / fitting < 3:
+                steps[k] = fitting
+                matrix[k] = self._column(x, k, fitting)
+        self._steps = steps
         self.mode(x)
         return 0.5 * (matrix + matrix.T)
 
-    def _gradient(self, x: np.ndarray) -> np.ndarray:
-        return self.value_gradient(x)[1]
-
-    def _scaled_steps(self, x: np.ndarray) -> np.ndarray:
-        """A fraction of a standard error along each coordinate alone."""
-        rough = 1e-5 * np.maximum(1.0, np.abs(x))
-        here = self._gradient(x)
-        curvature = np.empty(x.size)
-        for k, step in enumerate(rough):
-            shift = np.zeros(x.size)
-            shift[k] = step
-            curvature[k] = (self._gradient(x + shift)[k] - here[k]) / step
-        with np.errstate(all="ignore"):
-            steps = 3e-3 / np.sqrt(np.abs(curvature))
-        return np.where(np.isfinite(steps), np.clip(steps, 0.01 * rough, 1e-2 * np.maximum(1.0, np.abs(x))), rough)
+    def _column(self, x: np.ndarray, k: int, step: float) -> np.ndarray:
+        """The change of the gradient along a coordinate."""
+        shift = np.zeros(x.size)
+        shift[k] = step
+        return (self.value_gradient(x + shift)[1] - self.value_gradient(x - shift)[1]) / (2 * shift[k])
 
     def derivatives(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Value, gradient and Hessian."""
@@ -166,7 +196,7 @@ class MarginalObjective(ModelObjective):
     def product(self, x: np.ndarray, vector: np.ndarray) -> np.ndarray:
         """Hessian times vector, by differences of the gradient."""
         h = 1e-4 / max(float(np.abs(vector).max()), 1e-300)
-        return (self._gradient(x + h * vector) - self._gradient(x - h * vector)) / (2 * h)
+        return (self.value_gradient(x + h * vector)[1] - self.value_gradient(x - h * vector)[1]) / (2 * h)
 
     def residuals(self, x: np.ndarray, family: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """None: the observations are not independent."""
@@ -188,11 +218,51 @@ class MarginalObjective(ModelObjective):
         """The marginal log-likelihood, without kept priors."""
         return self.value(x)
 
+    @cached_property
+    def modes(self) -> Modes:
+        """The latent variables on the user's scale."""
+        return Modes(self.latents, self.curvature, self.parameters.initial)
+
+    def latent(self, x: np.ndarray, covariance: np.ndarray) -> Any:
+        """Conditional modes at `x` and their standard errors, as an xr.Dataset.
+
+        Parameters
+        ----------
+        x : ndarray, shape (size,)
+        covariance : ndarray, shape (size, size)
+            Of the estimate of `x`.
+        """
+        mode = self.mode(x)
+        assert mode is not None
+        return self.modes.dataset(mode, x, covariance)
+
+    def replace(self, graphs: Sequence[Variable]) -> list[Variable]:
+        """Graphs of the model's value variables as graphs of the parameters' `x` and the latents' `u`."""
+        return self.latents.replace(graphs)
+
+    def depends_on_integrated(self, graph: Variable) -> bool:
+        """Whether a graph is one of the latents' vector."""
+        return self.latents.u in ancestors([graph])
+
+    def conditional(self, graph: Variable) -> Conditional:
+        """A vector of the latents' `u` and the parameters' `x`, at the mode."""
+        return Conditional(graph, self.latents, self.curvature, self.parameters.initial)
+
     def _pointwise(self, x: np.ndarray) -> list[np.ndarray]:
         """The likelihood's terms given the latents at their mode, where that is known, else at their start."""
         key, mode = self._known
         known = mode is not None and key == x.tobytes()
         return self._terms(mode.u if mode is not None and known else self.latents.initial, x)
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> Any:
+    """Linear algebra on one thread: for thousands of small matrices, waking others takes longer than the work."""
+    return _threads().limit(limits=1, user_api="blas")
 
 
 def laplace(mode: Mode) -> float:

@@ -49,8 +49,8 @@ class Quadrature:
         if largest > _LARGEST_BLOCK or not isinstance(curvature, Colored) or points**largest > _LARGEST_GRID:
             raise ModelError(
                 f"quadrature_points={points}: {', '.join(names)} must be integrated together in blocks of {largest} "
-                f"elements, and quadrature takes at most {_LARGEST_BLOCK} (random intercepts, or intercepts and slopes, "
-                f"of separate groups). Use quadrature_points=1, which is Laplace's method, and `check_marginal`."
+                f"elements, and quadrature takes at most {_LARGEST_BLOCK} (random intercepts, or intercepts and "
+                f"slopes, of separate groups). Use quadrature_points=1, Laplace's method, and `check_marginal`."
             )
         self._curvature = curvature
         # The place of each latent in its block, and for each block its latents; -1 where it has fewer
@@ -85,7 +85,7 @@ class Quadrature:
         return (scales @ node)[self._owner, self._inside]
 
     def _joint(self, mode: Mode, x: np.ndarray, scales: np.ndarray) -> np.ndarray:
-        """log of weight times integrand, of each node and block, shape (nodes, blocks)."""
+        """Log of weight times integrand, of each node and block, shape (nodes, blocks)."""
         rows = [
             self._curvature.values(mode.u + self._at(scales, node), x) + 0.5 * self._present @ node**2 + weight
             for node, weight in zip(self._nodes, self._log_weights, strict=True)
@@ -131,7 +131,7 @@ class Quadrature:
 
 
 def _through_scales(scales: np.ndarray, towards: np.ndarray) -> np.ndarray:
-    """From the derivative in L to the symmetric one in H, with H = R Rᵀ and L = R⁻ᵀ (Murray 2016 for the Cholesky factor)."""
+    """From the derivative in L to the symmetric one in H, with H = R Rᵀ and L = R⁻ᵀ (Murray 2016)."""
     transposed = np.swapaxes(scales, 1, 2)
     root = np.linalg.inv(transposed)
     in_root = -scales @ np.swapaxes(towards, 1, 2) @ scales

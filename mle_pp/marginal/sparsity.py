@@ -123,12 +123,12 @@ def _opened(
     if is_a(node, Mul, TrueDiv):
         return _without_factors(node, count, factor, shapes, sums)
     checked = _checked(node)
-    if checked is not None and inputs[checked] in sums and count > 0 and factor is None:
+    if checked is not None and inputs[checked] in sums:
         branches = [pt.constant(-np.inf)] * 2
         branches[checked - 1] = pt.constant(0.0)
         check = pt.switch(inputs[0], *branches)
         shapes[check] = shapes[inputs[0]]
-        return [(inputs[checked], count, None), (check, count, None)]
+        return [(inputs[checked], count, factor), (check, count, factor)]
     return None
 
 

@@ -45,10 +45,9 @@ METHODS = {
 
 def suitable(objective: Objective) -> list[str]:
     """The methods that can be used, in the order they are tried: without Hessians only where these are too large."""
+    names = ["newton", *(["scoring"] if objective.has_information else [])]
     if objective.is_costly:
-        names = ["secant", "newton"]
-    else:
-        names = ["newton", *(["scoring"] if objective.has_information else [])]
+        names = ["secant"]
     return [name for name in names if objective.size <= METHODS[name].largest] or ["quasi-newton"]
 
 

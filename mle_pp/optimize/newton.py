@@ -125,6 +125,9 @@ def trust_region(
     name: str,
     curvature: Callable[[_Point], np.ndarray],
     max_iterations: int,
+    window: int = _WINDOW,
+    least: float = 1e-4,
+    enough: float = _TINY_DECREMENT,
 ) -> Optimum:
     """Iterate until the quadratic model promises nothing more.
 
@@ -137,6 +140,11 @@ def trust_region(
     curvature : callable
         From a point to the matrix of the quadratic model.
     max_iterations : int
+    window : int
+    least : float
+        The search ends where the function has not risen by so much, relative to its size, in so many iterations.
+    enough : float
+        The decrement at which the search ends.
     """
     point = _Point.at(objective, np.asarray(start, dtype=float))
     if point is None:
@@ -146,7 +154,7 @@ def trust_region(
     step, last = np.zeros_like(point.x), np.inf
     iteration = 0
     for iteration in range(1, max_iterations + 1):
-        if point.decrement < _TINY_DECREMENT and point.is_convex:
+        if point.decrement < enough and point.is_convex:
             stop = Stop.SMALL_DECREMENT
             break
         matrix = curvature(point)
@@ -190,8 +198,8 @@ def trust_region(
             if -point.value > _FAR or np.any(np.abs(point.x) > far):
                 stop = Stop.FAR
                 break
-        if iteration % _WINDOW == 0:
-            if last - point.value < 1e-4 * max(1.0, abs(point.value)):
+        if iteration % window == 0:
+            if last - point.value < least * max(1.0, abs(point.value)):
                 stop = Stop.NO_PROGRESS
                 break
             last = point.value

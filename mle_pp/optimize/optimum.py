@@ -39,6 +39,8 @@ class Optimum:
     iterations, evaluations : int
     step : ndarray, shape (size,)
         The last Newton step proposed: the direction in which the function still rises, if it does.
+    is_rough : bool
+        Whether `hessian` is only the one that the search has learned.
     """
 
     x: np.ndarray
@@ -50,6 +52,7 @@ class Optimum:
     iterations: int
     evaluations: int
     step: np.ndarray
+    is_rough: bool = False
 
     @classmethod
     def failed(cls, start: np.ndarray, method: str) -> Optimum:

@@ -50,8 +50,9 @@ def run_starts(
     initial, default : ndarray, shape (size,)
         The first start, as the user gave it, and the model's own initial point, around which the others lie.
     starts : "auto" or int
-        "auto": three; twelve where the first three end at different values; sixty where only one of the twelve reached
-        the highest.
+        "auto": the objective's own number, three as a rule; twelve where the first three end at different values;
+        sixty where only one of the twelve reached the highest. Where a Hessian costs several gradients: that number,
+        but for searches that end where a scale vanishes.
     seed : int, Generator or None
         None is a fixed seed: the same model gives the same result.
     method : str
@@ -63,12 +64,15 @@ def run_starts(
     if objective.size == 0:
         return runs
     points = _jittered(objective, default, runs[0], rng, anchors)
-    wanted = FEW if starts == "auto" else int(starts)
+    wanted = objective.default_starts if starts == "auto" else int(starts)
     if wanted > 1 and not np.array_equal(initial, default):
         runs.append(_run(objective, "the model's own", default, method))
     while len(runs) < wanted:
         runs.append(_run(objective, "jittered", next(points), method))
-        if starts == "auto" and len(runs) == FEW and _disagree(runs):
+        if starts == "auto" and objective.is_costly:
+            # Where a scale of latents vanishes a search ends lower than others, which says nothing about these
+            wanted = min(FEW + _collapsed(objective, runs, default), 2 * FEW)
+        elif starts == "auto" and len(runs) == FEW and _disagree(runs):
             wanted = MANY
         if starts == "auto" and len(runs) == MANY and _is_one_of_many(runs):
             wanted = MOST
@@ -141,6 +145,16 @@ def _is_one_of_many(runs: list[Run]) -> bool:
     near = [run for run in runs if abs(run.optimum.value - best.optimum.value) <= tolerance]
     quick = np.median([run.optimum.iterations for run in runs]) <= 60
     return len(near) == 1 and best.optimum.stop is Stop.SMALL_DECREMENT and bool(quick)
+
+
+def _collapsed(objective: Objective, runs: list[Run], default: np.ndarray) -> int:
+    """How many searches ended below the best with a scale that has vanished."""
+    best = max(run.optimum.value for run in runs)
+    scales = objective.units > 0
+    return sum(
+        run.optimum.value < best - 1e-6 * max(1.0, abs(best)) and bool(np.any((run.optimum.x - default)[scales] < -6))
+        for run in runs
+    )
 
 
 def _disagree(runs: list[Run]) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import xarray as xr
+
 from mle_pp.conventions import probability
-from mle_pp.plots.sides import add_legend, both_sides, layout
+from mle_pp.plots.panels import add_legend, layout
+from mle_pp.plots.sides import as_trees, both_sides
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
@@ -21,14 +24,18 @@ def plot_forest(
     var_names: str | Sequence[str] | None = None,
     filter_vars: str | None = None,
     coords: Mapping[str, Any] | None = None,
+    kind: str | Sequence[str] = "wald",
     ci_kind: str | None = None,
     ci_probs: tuple[float, float] | None = None,
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     labeller: Any = None,
-    **kwargs: Any,
+    aes_by_visuals: Mapping[str, Sequence[str]] | None = None,
+    visuals: Mapping[str, Any] | None = None,
+    stats: Mapping[str, Any] | None = None,
+    **pc_kwargs: Any,
 ) -> PlotCollection:
-    """Forest plot: each scalar's estimate with its Wald intervals, and posterior mean with its credible intervals.
+    """Forest plot: each scalar's estimate with its intervals, and below the posterior mean with its credible intervals.
 
     Parameters
     ----------
@@ -39,6 +46,8 @@ def plot_forest(
         As for `compare`.
     coords : mapping, optional
         A choice of coordinates.
+    kind : {"wald", "profile"} or a list of these
+        The estimate's intervals, as for `mle_pp.interval`; a list shows them below each other.
     ci_kind : {"eti", "hdi"}, optional
         The posterior's intervals. Default: ArviZ's ``rcParams["stats.ci_kind"]``.
     ci_probs : (float, float), optional
@@ -46,14 +55,23 @@ def plot_forest(
     plot_collection : PlotCollection, optional
     backend : {"matplotlib", "bokeh", "plotly"}, optional
     labeller : labeller, optional
-    **kwargs
-        Passed to `arviz_plots.plot_forest`: ``visuals``, ``aes_by_visuals``, ``labels``, ``shade_label``,
-        ``figure_kwargs``, ...
+    aes_by_visuals, visuals : mapping, optional
+        As in `arviz_plots.plot_forest`.
+    stats : mapping, optional
+        As in `arviz_plots.plot_forest`: intervals or points in place of those computed here.
+    **pc_kwargs
+        Passed to `arviz_plots.plot_forest`: ``labels``, ``shade_label``, ``figure_kwargs``, ...
 
     Returns
     -------
     arviz_plots.PlotCollection
         Scalars without a standard error show no Wald interval, those that are not identified or infinite no point.
+        A profile interval that is infinite goes to the edge of what else is drawn of its variable.
+
+    Warns
+    -----
+    ProfileWarning
+        As `mle_pp.interval` does for profiles.
 
     Raises
     ------
@@ -76,21 +94,61 @@ def plot_forest(
     >>> pc.backend
     'none'
     """
+    sides = both_sides(est, idata, var_names, filter_vars, coords, ci_kind, kind)
+    inner, outer = two_probabilities(ci_probs)
+    given: dict[str, Any] = {"plot_collection": plot_collection, "backend": backend, "labeller": labeller}
+    given |= {"aes_by_visuals": aes_by_visuals, "visuals": visuals, "stats": stats}
+    trunk, twig = sides.interval(inner), sides.interval(outer)
+    return draw_forest(sides.point, trunk, twig, (inner, outer), sides.looks, **given, **pc_kwargs)
+
+
+def two_probabilities(ci_probs: tuple[float, float] | None) -> tuple[float, float]:
+    """Those of the thick and of the thin line."""
+    if ci_probs is None:
+        outer = probability(None)
+        return (0.5 if outer > 0.5 else outer / 2, outer)
+    inner, outer = map(probability, ci_probs)
+    return inner, outer
+
+
+def draw_forest(
+    point: xr.Dataset,
+    trunk: xr.Dataset,
+    twig: xr.Dataset,
+    probs: tuple[float, float],
+    looks: Mapping[str, Sequence[Any]],
+    *,
+    plot_collection: PlotCollection | None,
+    backend: str | None,
+    labeller: Any,
+    aes_by_visuals: Mapping[str, Sequence[str]] | None,
+    visuals: Mapping[str, Any] | None,
+    stats: Mapping[str, Any] | None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Summaries along the dim ``model``, below each other, by ArviZ."""
     # Half a second, which a session without figures need not wait for
     from arviz_plots import plot_forest as draw
 
-    sides = both_sides(est, idata, var_names, filter_vars, coords, ci_kind)
-    if ci_probs is None:
-        outer = probability(None)
-        ci_probs = (0.5 if outer > 0.5 else outer / 2, outer)
-    inner, outer = map(probability, ci_probs)
+    if plot_collection is None:
+        pc_kwargs = layout({**looks, **pc_kwargs}, backend)
+        pc_kwargs["aes"] = {**{key: ["model"] for key in looks}, **pc_kwargs.get("aes", {})}
+    else:
+        pc_kwargs["plot_collection"] = plot_collection
+    follow = {"credible_interval": ["color", "y"], "point_estimate": ["color", "y", "marker"]}
+    given: dict[str, Any] = {"aes_by_visuals": {**follow, **(aes_by_visuals or {})}, "visuals": visuals}
+    given["stats"] = {"trunk": trunk, "twig": twig, "point_estimate": point, **(stats or {})}
     collection = draw(
-        sides.trees,
+        as_trees(point),
         combined=True,
-        ci_probs=(inner, outer),
+        ci_probs=probs,
         labeller=labeller,
-        stats={"trunk": sides.interval(inner), "twig": sides.interval(outer), "point_estimate": sides.point},
-        **layout(kwargs, plot_collection, backend),
+        **given,
+        **pc_kwargs,
     )
-    add_legend(collection, f"estimate or mean, {100 * inner:g} % and {100 * outer:g} %")
+    title = f"estimate or mean, {100 * probs[0]:g} % and {100 * probs[1]:g} %; from top to bottom:"
+    aes = ["color", "marker"] if collection.backend == "matplotlib" else ["color"]
+    columns = point.sizes["model"]
+    if "legend" not in collection.viz.children:
+        add_legend(collection, "model", title, columns, aes=[key for key in aes if key in collection.aes_set])
     return collection

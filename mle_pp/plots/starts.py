@@ -11,7 +11,19 @@ import numpy as np
 import xarray as xr
 
 from mle_pp.optimize import Stop
-from mle_pp.plots.sides import COLORS, layout
+from mle_pp.plots.panels import (
+    BLACK,
+    COLORS,
+    CROSS,
+    DASHED,
+    DISK,
+    GREY,
+    SQUARE,
+    TRIANGLE,
+    layout,
+    options,
+    set_aesthetic,
+)
 from mle_pp.verdict import Status
 
 if TYPE_CHECKING:
@@ -23,9 +35,6 @@ VISUALS = ("starts", "line", "estimate", "xlabel", "ylabel", "legend")
 FUNCTIONS = {"mle": "log-likelihood", "penalized": "penalized log-likelihood", "map": "log-density"}
 # More of Okabe and Ito (2008), after the estimate's blue; their yellow is too pale for a marker on white
 OTHERS = [COLORS[1], "#009E73", "#E69F00", "#56B4E9", "#CC79A7"]
-GREY, BLACK = "#949494", "#000000"
-# ArviZ's names, on every backend, for a disk, a square, a triangle and a cross
-DISK, SQUARE, TRIANGLE, CROSS = "C0", "C5", "C2", "C3"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -85,32 +94,31 @@ def plot_starts(
     from arviz_plots import PlotCollection
     from arviz_plots import visuals as draw
 
-    options = _options(visuals)
+    look = options(visuals, VISUALS)
     fall = waterfall(est)
     if plot_collection is None:
-        kwargs = {"cols": [], **layout({**fall.aesthetics, **pc_kwargs}, None, backend)}
+        kwargs = {"cols": [], **layout({**fall.aesthetics, **pc_kwargs}, backend, fall.size)}
         kwargs["aes"] = {**{key: ["optimum"] for key in fall.aesthetics}, **pc_kwargs.get("aes", {})}
-        kwargs["figure_kwargs"] = {"figsize": fall.size, "figsize_units": "dots", **kwargs["figure_kwargs"]}
         collection = PlotCollection.wrap(fall.data, **kwargs)
     else:
         collection = plot_collection
         for key, values in fall.aesthetics.items():
-            _set_aesthetic(collection, key, fall.labels, values)
+            set_aesthetic(collection, "optimum", key, fall.labels, values)
     if collection.backend == "plotly":
         # A click on an entry of the legend hides its starts
-        _set_aesthetic(collection, "legendgroup", fall.labels, fall.labels)
+        set_aesthetic(collection, "optimum", "legendgroup", fall.labels, fall.labels)
     panel, module = collection.iget_target(0, 0), import_module(f"arviz_plots.backend.{collection.backend}")
 
     everywhere = {"data": fall.path, "ignore_aes": "all"}
-    if options["line"] is not False and fall.path.sizes["rank"] > 1:
-        collection.map(draw.line_xy, "line", **everywhere, **{"color": "B3", "width": 1, **options["line"]})
-    if options["estimate"] is not False and fall.path.sizes["rank"]:
-        look = {"color": COLORS[0], "linestyle": "C1", "width": 1, **options["estimate"]}
-        collection.map(draw.hline, "estimate", data=xr.Dataset({"value": 0.0}), ignore_aes="all", **look)
-    if options["starts"] is not False:
+    if look["line"] is not False and fall.path.sizes["rank"] > 1:
+        collection.map(draw.line_xy, "line", **everywhere, **{"color": "B3", "width": 1, **look["line"]})
+    if look["estimate"] is not False and fall.path.sizes["rank"]:
+        height = {"color": COLORS[0], "linestyle": DASHED, "width": 1, **look["estimate"]}
+        collection.map(draw.hline, "estimate", data=xr.Dataset({"value": 0.0}), ignore_aes="all", **height)
+    if look["starts"] is not False:
         # Areas in points² or dots², but diameters on bokeh
-        look = {"size": 8 if collection.backend == "bokeh" else 60, **options["starts"]}
-        collection.map(draw.scatter_xy, "starts", data=fall.points, mask=fall.member, **look)
+        size = {"size": 8 if collection.backend == "bokeh" else 60, **look["starts"]}
+        collection.map(draw.scatter_xy, "starts", data=fall.points, mask=fall.member, **size)
 
     module.xlim(fall.xlim, panel)
     module.ylim(fall.ylim, panel)
@@ -120,26 +128,12 @@ def plot_starts(
         ("xlabel", draw.labelled_x, "starts, best first"),
         ("ylabel", draw.labelled_y, fall.what),
     ):
-        if options[name] is not False:
+        if look[name] is not False:
             data = xr.Dataset({"value": 0.0})
-            collection.map(label, name, data=data, ignore_aes="all", **{"text": text, **options[name]})
-    if options["legend"] is not False:
-        collection.add_legend("optimum", **{**_legend(collection.backend, fall.title), **options["legend"]})
+            collection.map(label, name, data=data, ignore_aes="all", **{"text": text, **look[name]})
+    if look["legend"] is not False:
+        collection.add_legend("optimum", **{**_legend(collection.backend, fall.title), **look["legend"]})
     return collection
-
-
-def _options(visuals: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What was asked for about each visual."""
-    unknown = [name for name in visuals or {} if name not in VISUALS]
-    if unknown:
-        raise ValueError(f"visuals: {', '.join(map(repr, unknown))} not among {', '.join(map(repr, VISUALS))}.")
-    return {name: {} for name in VISUALS} | dict(visuals or {})
-
-
-def _set_aesthetic(collection: PlotCollection, key: str, labels: list[str], values: list[str]) -> None:
-    """What `PlotCollection.wrap` does with ``aes``, for a collection that exists already."""
-    mapping = xr.DataArray(values, coords={"optimum": labels}, dims="optimum", name="mapping")
-    collection.update_aes_from_dataset(key, mapping.to_dataset())
 
 
 def _legend(backend: str, title: str) -> dict[str, Any]:

@@ -14,17 +14,17 @@ import pandas as pd
 import xarray as xr
 from scipy.special import ndtri
 
-from mle_pp.conventions import probability
+from mle_pp.conventions import probability, whole
 from mle_pp.errors import ModelError
 from mle_pp.estimate import Estimate
 from mle_pp.intervals.profiles import check_allowed, profile_labels
 from mle_pp.intervals.wald import wald_quantiles
 from mle_pp.predictive import Draw, simulator
 from mle_pp.resample import schemes
-from mle_pp.resample.execute import Journal, run_blocks
+from mle_pp.resample.execute import Journal, header_of, run_blocks
 from mle_pp.resample.limits import bootstrap_limits
 from mle_pp.resample.refit import Refitter, by_data
-from mle_pp.resample.replicates import blocks_of, header_of, scalars_of, stacked
+from mle_pp.resample.replicates import blocks_of, scalars_of, stacked
 from mle_pp.verdict import Status
 
 KINDS = ("wald", "profile", "bootstrap", "posterior")
@@ -126,13 +126,14 @@ def coverage(
     True
     """
     prob = probability(ci_prob)
-    _check(est, n, kinds, n_bootstrap, posterior)
+    n, n_bootstrap = whole("n", n), whole("n_bootstrap", n_bootstrap)
+    _check(est, kinds, posterior)
     seed = schemes.entropy(random_seed)
     refitter, names = by_data(est)
     draw = simulator(est._objective)
     settings = {"kinds": list(kinds), "ci_prob": prob, "n_bootstrap": n_bootstrap if "bootstrap" in kinds else None}
-    header = header_of(est, refitter, {"kind": "coverage", "n": int(n), "seed": seed, **settings})
-    blocks = blocks_of(refitter, int(n), most=10)
+    header = header_of(est, refitter, {"kind": "coverage", "n": n, "seed": seed, **settings})
+    blocks = blocks_of(refitter, n, most=10)
 
     def argument(block: int) -> tuple[list[int], list[np.ndarray]]:
         replicates = list(blocks[block])
@@ -153,10 +154,7 @@ def coverage(
     return _counted(est, list(kinds), prob, records)
 
 
-def _check(est: Estimate, n: Any, kinds: Sequence[str], n_bootstrap: Any, posterior: Any) -> None:
-    for name, number in (("n", n), ("n_bootstrap", n_bootstrap)):
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
-            raise ValueError(f"{name}={number!r} is not a number of simulations: give a whole number ≥ 1.")
+def _check(est: Estimate, kinds: Sequence[str], posterior: Any) -> None:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if isinstance(kinds, str) or unknown or not kinds:
         raise ValueError(f"kinds={kinds!r} is not a sequence of {', '.join(map(repr, KINDS))}.")
@@ -177,10 +175,7 @@ def data_of(
 ) -> list[np.ndarray]:
     """Data simulated at `x`, as inputs of a refit; the randomness is that of the seed and the key."""
     drawn = draw(schemes.generator(seed, *key), refitter.start if x is None else x)
-    return [
-        np.asarray(drawn[name], dtype=variable.type.dtype)
-        for name, variable in zip(names, refitter.smooth.inputs, strict=True)
-    ]
+    return [np.asarray(drawn[name], dtype=dtype) for name, dtype in zip(names, refitter.dtypes, strict=True)]
 
 
 class _Study:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import numpy as np
@@ -20,6 +21,10 @@ from pymc.progress_bar import create_simple_progress
 
 from mle_pp.errors import ModelError
 from mle_pp.resample.worker import alone, work
+
+if TYPE_CHECKING:
+    from mle_pp.estimate import Estimate
+    from mle_pp.resample.refit import Refitter
 
 # A worker is ready after about three seconds: for less than some times that, it is not worth starting one
 _WORTH_WORKERS = 15.0
@@ -81,10 +86,19 @@ def _here(task: Task, blocks: list[int], argument: Callable[[int], Any]) -> Iter
         # Of the processor, for others may be using it; the first block builds functions, so the quicker of two counts
         fastest = min(fastest, time.process_time() - begin)
         rest = blocks[done + 1 :]
-        if done in (1, 2) and cores > 1 and len(rest) > 1 and fastest * len(rest) > _WORTH_WORKERS:
+        if done in (1, 2) and cores > 1 and len(rest) > 1 and fastest * len(rest) > _WORTH_WORKERS and _travels(task):
             with Workers(min(cores, len(rest))) as workers:
                 yield from _in_executor(task, rest, argument, workers)
             return
+
+
+def _travels(task: Task) -> bool:
+    """Whether a task can be sent to another process."""
+    try:
+        cloudpickle.dumps(task)
+    except Exception:  # whatever what it is made of raises
+        return False
+    return True
 
 
 def _in_executor(
@@ -273,3 +287,28 @@ def _close(here: Any, there: Any) -> bool:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) < 60 else f"{text[:56]} ..."
+
+
+def header_of(est: Estimate, refitter: Refitter, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What the results of a run depend on."""
+    return {
+        "mle_pp": "resampling 1",
+        **run,
+        "parameters": est._layout.labels,
+        "data": {name: digest(values) for name, values in est._objective.data.items()},
+        "weights": digest(est._objective.weights),
+        "block": refitter.together,
+        "estimate": refitter.start.tolist(),
+        "information": refitter.reference.tolist(),
+    }
+
+
+def digest(values: Any) -> str | None:
+    """A fingerprint of an array, or of several by name."""
+    if values is None:
+        return None
+    if isinstance(values, Mapping):
+        return "; ".join(f"{name}: {digest(one)}" for name, one in values.items())
+    array = np.asarray(values)
+    array = array.astype(str) if array.dtype == object else np.ascontiguousarray(array)
+    return f"{array.dtype.kind}{array.shape} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"

@@ -21,14 +21,15 @@ from pytensor.graph.replace import graph_replace, vectorize_graph
 from mle_pp import backends
 from mle_pp.derivatives import Smooth, gradient
 from mle_pp.diagnose import Diagnosis, diagnose
+from mle_pp.errors import ModelError
 from mle_pp.estimate import Estimate
 from mle_pp.find import assemble, values_at
 from mle_pp.information import Special
 from mle_pp.linalg import curvature_scale
-from mle_pp.optimize import Optimum, Run, Stop, maximize
+from mle_pp.optimize import Optimum, Run, Stop, maximize, polished
 from mle_pp.optimize.newton import newton
 from mle_pp.parameters import like
-from mle_pp.predictive import exchangeable
+from mle_pp.predictive import exchangeable, retargeted
 from mle_pp.verdict import Status, Verdict
 
 _ITERATIONS = 30
@@ -120,6 +121,11 @@ class Refitter:
     def size(self) -> int:
         """Number of parameters."""
         return self.start.size
+
+    @property
+    def dtypes(self) -> list[str]:
+        """Of the inputs."""
+        return [variable.type.dtype for variable in self.smooth.inputs]
 
     @property
     def together(self) -> int:
@@ -300,6 +306,8 @@ class Replicate:
     """
 
     has_information = False
+    is_costly = False
+    default_starts = 3
     names: tuple[str, ...] = ()
     data: ClassVar[dict[str, np.ndarray]] = {}
     model = SimpleNamespace(observed_RVs=())
@@ -361,21 +369,64 @@ def _vectorized(smooth: Smooth) -> Callable[..., list[np.ndarray]]:
     return backends.build([points, seeds, *many], outputs, smooth.backend)
 
 
-def by_weights(est: Estimate) -> Refitter:
-    """Refits whose one input is a weight a row.
+class MarginalRefitter(Refitter):
+    """Refits of a likelihood with integrated variables: one objective, whose observations are exchanged."""
 
-    Raises
-    ------
-    ModelError
-        The likelihood has a term without rows; the message names it.
-    """
-    objective = est._objective
-    objective.axes.require("Weighting rows")
-    return Refitter(objective._functions.weighted, est)
+    def __init__(self, est: Estimate) -> None:
+        objective, self._observe = retargeted(est._objective)
+        self._objective: Any = objective
+        self.parameters = objective.parameters.without_model()
+        self.units, self.roles, self.rows = objective.units, est.roles, est.n_obs
+        self.start, self.reference = est._optimum.x, -est._optimum.hessian
+        self._names = list(objective.data)[: len(objective.names)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise ModelError(
+            "Refits of a model with integrated variables run in this process only: leave executor= at its default."
+        )
+
+    @property
+    def dtypes(self) -> list[str]:
+        """Of the observations."""
+        return [str(self._objective.data[name].dtype) for name in self._names]
+
+    @property
+    def together(self) -> int:
+        """One at a time."""
+        return 1
+
+    def fit(self, inputs: Sequence[np.ndarray]) -> list[Refit]:
+        """Maximize for each replicate."""
+        with np.errstate(all="ignore"):
+            return [self.fit_one([array[k] for array in inputs]) for k in range(len(inputs[0]))]
+
+    def diagnosis(self, inputs: Sequence[np.ndarray]) -> Diagnosis:
+        """From the estimate, then from the model's initial point where that fails, and a diagnosis."""
+        self._observe(dict(zip(self._names, inputs, strict=True)))
+        for start in (self.start, self.parameters.default):
+            end = polished(self._objective, maximize(self._objective, start))
+            found = diagnose(self._objective, self.parameters, end)
+            if not found.verdict.status.is_failure:
+                break
+        return found
+
+    def estimate(self, inputs: Sequence[np.ndarray], refit: Refit) -> Estimate:
+        """A refit as an estimate without a model; it is to be used before the next one is made."""
+        found = self.diagnosis(inputs)
+        run = Run("the estimate", self.start, np.nan, found.optimum)
+        return assemble(None, self.roles, self._objective, [run], [0], found)
+
+
+def by_weights(est: Estimate) -> Refitter:
+    """Refits whose one input is a weight a row; the likelihood has to have rows."""
+    return Refitter(est._objective._functions.weighted, est)
 
 
 def by_data(est: Estimate) -> tuple[Refitter, list[str]]:
     """Refits whose inputs are the values of the observed variables; and these variables' names, in order."""
+    if est._objective.is_marginal:
+        marginal = MarginalRefitter(est)
+        return marginal, marginal._names
     other, observed = exchangeable(est._objective)
     plain = other._functions.plain
     inputs = {name: pt.TensorType(v.type.dtype, v.type.shape)(name) for name, v in observed.items()}

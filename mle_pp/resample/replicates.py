@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mle_pp.conventions import one_of, probability, select
+from mle_pp.conventions import choose, one_of, probability, whole
 from mle_pp.errors import ModelError, VerdictWarning
 from mle_pp.estimate import Estimate
 from mle_pp.parameters import Parameters
 from mle_pp.predictive import simulator
 from mle_pp.resample import schemes
-from mle_pp.resample.execute import Journal, run_blocks
+from mle_pp.resample.execute import Journal, digest, header_of, run_blocks
 from mle_pp.resample.limits import INTERVALS, acceleration, bootstrap_limits
 from mle_pp.resample.refit import Refit, Refitter, by_data, by_weights
 from mle_pp.verdict import Status
@@ -80,7 +80,7 @@ class Bootstrap:
         Parameters
         ----------
         var_names : str or list of str, optional
-            Default: all parameters and `Deterministic`s.
+            Names of variables, or labels of single elements. Default: all parameters and `Deterministic`s.
         kind : {"percentile", "basic", "bca"}
             Quantiles of the draws; of the draws reflected at the estimate, on the scale of the Wald interval's link;
             or corrected for bias and acceleration (Efron 1987), which needs a likelihood with rows, and a refit
@@ -114,22 +114,18 @@ class Bootstrap:
         one_of("kind", kind, INTERVALS)
         prob = probability(ci_prob)
         est = self.estimate
-        names = select(est.params.merge(est.derived), var_names)
-        values = self._values()
-        usable = ~np.isnan(self.status["loglik"].to_numpy()) & ~self._failed
-        if self.n_failed:
-            warnings.warn(
-                f"{self.n_failed} of {len(self.status)} refits found no maximum and are left out of the interval; "
-                f"see .status.",
-                VerdictWarning,
-                stacklevel=2,
-            )
+        entries = (*est._layout, *est._derived_layout)
+        choose(est.params.merge(est.derived), entries, var_names)
+        values, usable = self._values(), self._usable(prob)
         speed = None
         if kind == "bca":
-            speed = acceleration(jackknife(est, groups=self._groups, executor=self._executor, progressbar=False))
+            with warnings.catch_warnings():
+                # What it would say the bootstrap has said
+                warnings.simplefilter("ignore", VerdictWarning)
+                speed = acceleration(jackknife(est, groups=self._groups, executor=self._executor, progressbar=False))
         limits = bootstrap_limits(est, values[usable], self._x[usable], kind, prob, speed)
         found = _as_dataset(est, limits, {"ci_bound": ["lower", "upper"]})
-        return found.transpose(..., "ci_bound")[names]
+        return choose(found.transpose(..., "ci_bound"), entries, var_names)
 
     def to_datatree(self, group: str = "posterior") -> xr.DataTree:
         """The draws as ArviZ takes them: ``az.summary(boot.to_datatree())``.
@@ -153,6 +149,35 @@ class Bootstrap:
         kept = self.draws.isel(draw=np.flatnonzero(~self._failed))
         kept = kept.assign_coords(draw=np.arange(kept.sizes["draw"]))
         return xr.DataTree.from_dict({group: kept.assign_attrs(attrs)})
+
+    def vectors(self, ci_prob: float) -> tuple[np.ndarray, list[str]]:
+        """The refits as unconstrained vectors, those without a maximum left out, and what is to be known about them."""
+        usable = self._usable(ci_prob)
+        if usable.sum() < 2:
+            raise ModelError(f"Of {len(usable)} refits {usable.sum()} found a maximum: there is no interval.")
+        special = int((self.status["status"][usable] != Status.CONVERGED).sum())
+        note = f"{special} refits are no regular maxima (.status of the bootstrap): taken where their search ended."
+        return self._x[usable], [note] if special else []
+
+    def _usable(self, ci_prob: float) -> np.ndarray:
+        """Which refits an interval is made of; what it lacks is told."""
+        usable = ~np.isnan(self.status["loglik"].to_numpy()) & ~self._failed
+        if self.n_failed:
+            warnings.warn(
+                f"{self.n_failed} of {len(self.status)} refits found no maximum and are left out of the interval; "
+                f"see .status.",
+                VerdictWarning,
+                stacklevel=3,
+            )
+        needed = int(np.ceil(2 / (1 - ci_prob) - 1e-6)) - 1
+        if usable.sum() < needed:
+            warnings.warn(
+                f"{usable.sum()} refits are too few for a {100 * ci_prob:g} % interval, whose ends are then the lowest "
+                f"and the highest of them: take n={needed} at least.",
+                VerdictWarning,
+                stacklevel=3,
+            )
+        return usable
 
     @property
     def _failed(self) -> np.ndarray:
@@ -193,6 +218,9 @@ class Bootstrap:
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in self.status["status"].value_counts().items())
         return f"Bootstrap({self.kind}, {len(self.status)} refits: {counts})"
+
+    def _repr_html_(self) -> str:
+        return f"<div>{escape(repr(self))}{self.draws._repr_html_()}</div>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -298,20 +326,20 @@ def bootstrap(
     0.9
     """
     one_of("kind", kind, KINDS)
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise ValueError(f"n={n!r} is not a number of refits: give a whole number ≥ 1.")
+    n = whole("n", n)
     if groups is not None and kind not in ("clusters", "bayesian"):
         raise ValueError(f'groups are for kind="clusters" or "bayesian", not kind={kind!r}.')
     _refuse(est)
     seed = schemes.entropy(random_seed)
     refitter, draw = _scheme(est, kind, groups)
-    header = header_of(est, refitter, {"kind": kind, "n": int(n), "seed": seed, "groups": _digest(groups)})
+    _warn_at_limit(est)
+    header = header_of(est, refitter, {"kind": kind, "n": n, "seed": seed, "groups": digest(groups)})
     label = f"Bootstrap ({kind})"
 
     def inputs(replicates: range, x: np.ndarray) -> list[np.ndarray]:
         return stacked([draw(schemes.generator(seed, k), x) for k in replicates])
 
-    refits = _refits(refitter, int(n), inputs, executor, path, header, label, progressbar)
+    refits = _refits(refitter, n, inputs, executor, path, header, label, progressbar)
     if est.verdict.ok:
         _tell(refits)
     return Bootstrap(est, kind, *_tables(est, refits), seed, np.array([r.x for r in refits]), groups, executor)
@@ -361,14 +389,16 @@ def jackknife(
     1.0801
     """
     _refuse(est)
-    refitter = by_weights(est)
     rows = est._objective.axes
+    rows.require("The jackknife")
     base = _base(est)
     index = None if groups is None else schemes.cluster_index(rows, groups)
     units, strata, times = schemes.left_out(rows, base, index)
     if not units:
         raise ModelError("The jackknife leaves out one row at a time, and there is only one.")
-    header = header_of(est, refitter, {"kind": "jackknife", "n": len(units), "groups": _digest(groups)})
+    _warn_at_limit(est)
+    refitter = by_weights(est)
+    header = header_of(est, refitter, {"kind": "jackknife", "n": len(units), "groups": digest(groups)})
 
     def inputs(replicates: range, x: np.ndarray) -> list[np.ndarray]:
         return stacked([[base - units[k]] for k in replicates])
@@ -379,14 +409,16 @@ def jackknife(
     center = np.concatenate([est._layout.vector(est.params), est._derived_layout.vector(est.derived)])
     bias, variance = np.zeros_like(center), np.zeros_like(center)
     influence = np.zeros_like(values)
-    for stratum in np.unique(strata):
-        own = strata == stratum
-        count = times[own].sum()
-        mean = times[own] @ values[own] / count
-        bias += (count - 1) * (mean - center)
-        variance += (count - 1) / count * (times[own] @ (values[own] - mean) ** 2)
-        influence[own] = (count - 1) / count * (mean - values[own])
-    moments = np.stack([times @ influence**2, times @ influence**3])
+    # Of what is infinite in some refit there is neither bias nor variance: NaN
+    with np.errstate(invalid="ignore"):
+        for stratum in np.unique(strata):
+            own = strata == stratum
+            count = times[own].sum()
+            mean = times[own] @ values[own] / count
+            bias += (count - 1) * (mean - center)
+            variance += (count - 1) / count * (times[own] @ (values[own] - mean) ** 2)
+            influence[own] = (count - 1) / count * (mean - values[own])
+        moments = np.stack([times @ influence**2, times @ influence**3])
     return Jackknife(est, draws, status, _named(est, bias), _named(est, np.sqrt(variance)), moments)
 
 
@@ -408,8 +440,7 @@ def _scheme(est: Estimate, kind: str, groups: Any) -> tuple[Refitter, _Draw]:
 
         def draw_data(rng: np.random.Generator, x: np.ndarray) -> list[np.ndarray]:
             drawn = simulate(rng, x)
-            types = [variable.type.dtype for variable in refitter.smooth.inputs]
-            return [np.asarray(drawn[name], dtype=dtype) for name, dtype in zip(names, types, strict=True)]
+            return [np.asarray(drawn[name], dtype=dtype) for name, dtype in zip(names, refitter.dtypes, strict=True)]
 
         return refitter, draw_data
     rows, base = est._objective.axes, _base(est)
@@ -446,9 +477,13 @@ def _refuse(est: Estimate) -> None:
             "IRREGULAR: the bootstrap is not consistent where the likelihood is not smooth at its maximum (Bickel and "
             "Freedman 1981), so none is made."
         )
+
+
+def _warn_at_limit(est: Estimate) -> None:
+    """Estimates some of whose scalars have a distribution that no resampling finds."""
     if not est.verdict.ok:
         warnings.warn(
-            f"{status}: the bootstrap does not find the distribution of scalars that are at a limit or not "
+            f"{est.verdict.status}: the bootstrap does not find the distribution of scalars that are at a limit or not "
             f"identified, nor that of scalars that depend on them (Andrews 2000).",
             VerdictWarning,
             stacklevel=3,
@@ -508,31 +543,6 @@ class _Fit:
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[list[Any]]:
         return [refit.record() for refit in self._refitter.fit(inputs)]
-
-
-def header_of(est: Estimate, refitter: Refitter, run: Mapping[str, Any]) -> dict[str, Any]:
-    """What the results of a run depend on."""
-    return {
-        "mle_pp": "resampling 1",
-        **run,
-        "parameters": est._layout.labels,
-        "data": {name: _digest(values) for name, values in est._objective.data.items()},
-        "weights": _digest(est._objective.weights),
-        "block": refitter.together,
-        "estimate": refitter.start.tolist(),
-        "information": refitter.reference.tolist(),
-    }
-
-
-def _digest(values: Any) -> str | None:
-    """A fingerprint of an array."""
-    if values is None:
-        return None
-    if isinstance(values, Mapping):
-        return "; ".join(f"{name}: {_digest(one)}" for name, one in values.items())
-    array = np.asarray(values)
-    array = array.astype(str) if array.dtype == object else np.ascontiguousarray(array)
-    return f"{array.dtype.kind}{array.shape} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
 
 
 # -- tables -------------------------------------------------------------------------------------------------------

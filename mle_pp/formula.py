@@ -1,0 +1,95 @@
+"""What a Bambi model knows beyond its PyMC model: its formula's intercepts, and its design.
+
+Bambi centers predictors: in its graph, the linear predictor is a + Σ (xⱼ − x̄ⱼ) βⱼ, and what the formula calls the
+intercept, and `bambi.Model.fit` reports, is a − Σ x̄ⱼ βⱼ. Bambi itself is not imported here: whoever has such a model
+has imported it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+
+from mle_pp.errors import ModelError
+
+# From an intercept to the coefficients of its formula, and to the means of their predictors.
+Shifts = Mapping[str, Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Formula:
+    """A Bambi model, as it was built at the time of the fit.
+
+    Attributes
+    ----------
+    model : pm.Model
+        Its PyMC model.
+    source : bambi.Model
+    shifts : mapping of str to mapping of str to ndarray
+        For each intercept of centered predictors, by name: the coefficients by name, and the means that Bambi
+        subtracted from the columns of their predictors. The formula's intercept is the graph's, minus the sum of the
+        products.
+    """
+
+    model: pm.Model
+    source: Any
+    shifts: Shifts
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the models, which do not pickle."""
+        return {"model": None, "source": None, "shifts": self.shifts}
+
+
+def formula_of(model: Any) -> Formula | None:
+    """The formula of a Bambi model, which is built if it was not; None for any other model.
+
+    Raises
+    ------
+    ModelError
+        An intercept of centered predictors that its prior bounds, or that is no free variable.
+    """
+    if model is None or isinstance(model, pm.Model | Formula):
+        return model if isinstance(model, Formula) else None
+    if getattr(model, "built", None) is False:
+        model.build()
+    backend = getattr(model, "backend", None)
+    own = getattr(backend, "model", None)
+    if not isinstance(own, pm.Model):
+        return None
+    return Formula(own.root, model, _shifts(own.root, backend))
+
+
+def _shifts(model: pm.Model, backend: Any) -> Shifts:
+    shifts = {}
+    for part in backend.distributional_components.values():
+        design = part.design_matrix_without_intercept
+        if design is None:
+            # Not centered
+            continue
+        intercept = _name(part.component.intercept_term)
+        _require_unbounded(model, intercept)
+        terms = list(part.component.common_terms.values())
+        widths = [1 if term.data.ndim == 1 else term.data.shape[1] for term in terms]
+        means = np.split(np.asarray(design, dtype=float).mean(axis=0), np.cumsum(widths)[:-1])
+        shifts[intercept] = {_name(term): mean for term, mean in zip(terms, means, strict=True)}
+    return shifts
+
+
+def _name(term: Any) -> str:
+    """As its variable is called in the PyMC model."""
+    return term.alias or term.name
+
+
+def _require_unbounded(model: pm.Model, intercept: str) -> None:
+    rv = model[intercept]
+    if rv in model.free_RVs and model.rvs_to_transforms[rv] is None:
+        return
+    raise ModelError(
+        f"Bambi centers the predictors, so that its prior of {intercept} bounds, or defines, the intercept of centered "
+        f"predictors, and not that of the formula. Build the model with bmb.Model(..., center_predictors=False): then "
+        f"both are the same."
+    )

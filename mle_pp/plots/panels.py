@@ -1,0 +1,242 @@
+"""What the figures share: which scalars they are about, what is drawn of each, and the legend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from arviz_base import rcParams
+from scipy.interpolate import PchipInterpolator
+
+from mle_pp.conventions import choose
+from mle_pp.intervals.profiles import Profile, Profiles, profile_targets
+from mle_pp.intervals.scalars import target as scalar_target
+
+if TYPE_CHECKING:
+    from arviz_plots import PlotCollection
+
+    from mle_pp.estimate import Estimate
+
+# Blue and vermilion of Okabe and Ito (2008): told apart under every color blindness; in grey, by lines and markers
+COLORS = ["#0072B2", "#D55E00"]
+GREEN, GREY, BLACK = "#009E73", "#949494", "#000000"
+NAMES = {"mle": "MLE", "penalized": "penalized MLE", "map": "MAP"}
+# Room for a legend on bokeh, in dots
+BESIDE = 340
+# ArviZ's names, on every backend
+SOLID, DASHED, DOTTED, DASHDOT = "C0", "C1", "C2", "C3"
+DISK, SQUARE, TRIANGLE, CROSS = "C0", "C5", "C2", "C3"
+
+
+def refuse_failure(est: Estimate) -> None:
+    """Refuse to draw what is no estimate.
+
+    Raises
+    ------
+    ValueError
+        No maximum was found; with the verdict.
+    """
+    if est.verdict.status.is_failure:
+        raise ValueError(f"There is no estimate to draw (plot_starts shows the search). {est.verdict.message}")
+
+
+def options(visuals: Mapping[str, Any] | None, known: Sequence[str], off: Sequence[str] = ()) -> dict[str, Any]:
+    """What was asked for about each visual: False, or its keyword arguments.
+
+    Raises
+    ------
+    ValueError
+        A visual that the figure does not have.
+    """
+    unknown = [name for name in visuals or {} if name not in known]
+    if unknown:
+        raise ValueError(f"visuals: {', '.join(map(repr, unknown))} not among {', '.join(map(repr, known))}.")
+    found: dict[str, Any] = {}
+    for name in known:
+        look = (visuals or {}).get(name, name not in off)
+        found[name] = {} if look is True else look
+    return found
+
+
+def chosen_aes(given: Mapping[str, Any] | None, default: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Which aesthetics each visual follows.
+
+    Raises
+    ------
+    ValueError
+        A visual that the figure does not have.
+    """
+    unknown = [name for name in given or {} if name not in default]
+    if unknown:
+        raise ValueError(f"aes_by_visuals: {', '.join(map(repr, unknown))} not among {', '.join(map(repr, default))}.")
+    return {name: list(value) for name, value in {**default, **(given or {})}.items()}
+
+
+def ignored(collection: PlotCollection, follows: Iterable[str]) -> set[str]:
+    """The aesthetics that a visual does not follow."""
+    return set(collection.aes_set) - set(follows)
+
+
+def backend_of(collection: PlotCollection) -> Any:
+    """The module of ArviZ that draws."""
+    return import_module(f"arviz_plots.backend.{collection.backend}")
+
+
+def layout(kwargs: Mapping[str, Any], backend: str | None, size: tuple[float, float] | None = None) -> dict[str, Any]:
+    """The arguments of a new figure, with room for the legend; `size` in dots is for those who give none."""
+    backend = backend or rcParams["plot.backend"]
+    figure = dict(kwargs.get("figure_kwargs", {}))
+    if backend == "matplotlib":
+        figure.setdefault("layout", "constrained")
+    if size is not None and "figsize" not in figure:
+        figure |= {"figsize": size, "figsize_units": "dots"}
+    return {**kwargs, "figure_kwargs": figure, "backend": backend}
+
+
+def set_aesthetic(collection: PlotCollection, dim: str, key: str, labels: Sequence[str], values: Sequence[Any]) -> None:
+    """What `PlotCollection.wrap` does with ``aes``, also for a collection that exists already."""
+    mapping = xr.DataArray(list(values), coords={dim: list(labels)}, dims=dim, name="mapping")
+    collection.update_aes_from_dataset(key, mapping.to_dataset())
+
+
+def add_legend(collection: PlotCollection, dim: str, title: str, columns: int = 2, **given: Any) -> None:
+    """Say above the panels which line is which; ArviZ shows markers in matplotlib's legends only."""
+    keys = ["color", "linestyle"] + (["marker"] if collection.backend == "matplotlib" else [])
+    look: dict[str, Any] = {"aes": [key for key in keys if key in collection.aes_set]}
+    if collection.backend == "matplotlib":
+        look |= {"loc": "outside upper center", "ncols": columns}
+    if collection.backend == "plotly":
+        # In the margin above, which is made high enough
+        above = {"x": 0, "y": 0.98, "yref": "container", "yanchor": "top", "orientation": "h"}
+        look |= {"legend": above, "margin": {"t": 105}}
+    if collection.backend == "bokeh":
+        # At the right of the last panel of the first row, which is made as much wider
+        panel = collection.iget_target(0, -1)
+        panel.width = max(panel.width or 0, 360) + BESIDE
+        look["margin"] = 10
+    collection.add_legend(dim, title=title, **{**look, **given})
+
+
+def grid_size(panels: int, columns: int, legend: int = 80) -> tuple[float, float]:
+    """Of a figure with this many panels, in dots: ArviZ's own has no room for a legend above them."""
+    wide, rows = min(panels, columns), -(-panels // columns)
+    return max(360 * wide, 560), legend + 280 * rows
+
+
+# -- scalars ------------------------------------------------------------------------------------------------------
+
+
+def labels_of(
+    est: Estimate,
+    var_names: str | Sequence[str] | None = None,
+    filter_vars: str | None = None,
+    coords: Mapping[str, Any] | None = None,
+    default: Sequence[str] | None = None,
+) -> xr.Dataset:
+    """The labels of scalars, in the shapes of their variables; elements and expressions are scalars of their own.
+
+    Parameters
+    ----------
+    est : Estimate
+    var_names, filter_vars
+        As for `mle_pp.profile` and ArviZ.
+    coords : mapping, optional
+        A choice of coordinates.
+    default : sequence of str, optional
+        The variables meant by None. Default: the parameters.
+    """
+    layouts = (est._layout, est._derived_layout)
+    known = [entry for layout in layouts for entry in layout]
+    every = xr.merge([layout.dataset(np.array(layout.labels, dtype=object)) for layout in layouts])
+    usual = list(map(str, est.params)) if default is None else list(default)
+    if var_names is None:
+        found = every[usual]
+    elif filter_vars is not None:
+        found = choose(every, known, var_names, filter_vars)
+    else:
+        given = [var_names] if isinstance(var_names, str) else list(var_names)
+        names = {*map(str, every.data_vars), *(label for entry in known for label in entry.labels)}
+        expressions = [name for name in given if name.removeprefix("~") not in names]
+        rest = [name for name in given if name not in expressions]
+        found = choose(every, known, rest) if rest else xr.Dataset()
+        if rest and all(name.startswith("~") for name in rest):
+            found = found[[name for name in found if name in usual]]
+        # A slash in the name of a variable would be a path to ArviZ
+        scalars = {name.replace("/", "\N{DIVISION SLASH}"): xr.DataArray(name).astype(object) for name in expressions}
+        both: dict[str, Any] = dict(zip(map(str, found.data_vars), found.data_vars.values(), strict=True))
+        both.update(scalars)
+        order = [name.replace("/", "\N{DIVISION SLASH}") for name in given]
+        found = xr.Dataset({name: both[name] for name in dict.fromkeys([*order, *both]) if name in both})
+    unknown = [dim for dim in coords or {} if dim not in found.dims]
+    if unknown:
+        raise KeyError(f"coords: {', '.join(unknown)} not among the dims ({', '.join(map(str, found.dims))}).")
+    return found.sel({dim: np.atleast_1d(where) for dim, where in (coords or {}).items()})
+
+
+def flat(labels: xr.Dataset) -> list[str]:
+    """All labels, in order."""
+    return [str(label) for array in labels.values() for label in np.ravel(array.values)]
+
+
+def shaped(labels: xr.Dataset, found: Mapping[str, Any], **extra: Sequence[Any]) -> xr.Dataset:
+    """Numbers or arrays, one a label, in the shapes of the variables with the dims `extra` last; NaN for others."""
+    lengths = tuple(len(values) for values in extra.values())
+    variables = {}
+    for name, array in labels.items():
+        parts = [found.get(str(label), np.full(lengths, np.nan)) for label in np.ravel(array.values)]
+        values = np.reshape(parts, (*array.shape, *lengths))
+        made = xr.DataArray(values, dims=(*array.dims, *extra), coords=array.coords)
+        variables[name] = made.assign_coords({dim: list(values) for dim, values in extra.items()})
+    return xr.Dataset(variables)
+
+
+def profiles_of(est: Estimate, labels: Sequence[str], ci_prob: float, points: int) -> Profiles:
+    """Profiles of the scalars that depend on the parameters; constants have none."""
+    targets = {}
+    for label in labels:
+        try:
+            targets[label] = scalar_target(est, label)
+        except ValueError as error:
+            if "does not depend" not in str(error):
+                raise
+    return profile_targets(est, targets, ci_prob, points)
+
+
+def increasing(one: Profile) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a profile whose scalar and signed root both rise, as a function needs them."""
+    use = np.isfinite(one.psi) & np.isfinite(one.root)
+    psi, root = one.psi[use], one.root[use]
+    keep = np.concatenate([[True], np.diff(np.maximum.accumulate(psi)) > 0]) if psi.size else use[:0]
+    return psi[keep], root[keep]
+
+
+def root_at(one: Profile, x: np.ndarray) -> np.ndarray:
+    """The signed root between the points of a profile, which are three at least."""
+    psi, root = increasing(one)
+    if psi[0] < one.estimate < psi[-1]:
+        return PchipInterpolator(psi, root)(x)
+    # Nearly straight is the root, but for a maximum at an edge, where the log-likelihood is
+    fall = np.maximum(PchipInterpolator(psi, root**2)(x), 0.0)
+    return np.sign(x - one.estimate) * np.sqrt(fall)
+
+
+# -- what ArviZ has no function for -------------------------------------------------------------------------------
+
+
+def text_below(da: xr.DataArray, target: Any, **look: Any) -> Any:
+    """A text, one a panel, as the label of the horizontal axis."""
+    from arviz_plots.plot_collection import backend_from_object
+
+    return backend_from_object(target).xlabel(str(da.item()), target, **look)
+
+
+def add_title(collection: PlotCollection, labels: xr.Dataset, labeller: Any, look: Mapping[str, Any]) -> None:
+    """The scalars' names above their panels, as ArviZ writes them."""
+    from arviz_base.labels import BaseLabeller
+    from arviz_plots.visuals import labelled_title
+
+    labeller = labeller or BaseLabeller()
+    collection.map(labelled_title, "title", data=labels, ignore_aes="all", subset_info=True, labeller=labeller, **look)

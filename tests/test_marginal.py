@@ -1,0 +1,287 @@
+"""Integrated likelihoods: values and derivatives on every structure, and what is built on them."""
+
+import warnings
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+import pytensor.tensor as pt
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal, nbinom
+
+import mle_pp as mle
+from mle_pp import ModelError
+from mle_pp.marginal import objective_of
+from mle_pp.marginal.curvature import Colored, Dense
+from mle_pp.resample.refit import by_data
+
+RNG = np.random.default_rng(20240229)
+GROUPS, PER = 12, 5
+GROUP = np.repeat(np.arange(GROUPS), PER)
+X = RNG.normal(size=GROUPS * PER)
+COUNTS = RNG.poisson(np.exp(0.4 + 0.3 * X + 0.6 * RNG.normal(size=GROUPS)[GROUP]))
+REAL = 1 + 0.5 * X + RNG.normal(size=GROUPS)[GROUP] + 0.8 * RNG.normal(size=GROUPS)[GROUP] * X
+REAL += 0.5 * RNG.normal(size=GROUPS * PER)
+OTHER = RNG.integers(0, 7, GROUPS * PER)
+
+
+def intercepts(centered=True):
+    with pm.Model(coords={"group": list("abcdefghijkl")}) as model:
+        beta, tau = pm.Normal("beta", 0, 5, shape=2), pm.HalfNormal("tau", 1)
+        if centered:
+            u = pm.Normal("u", 0, tau, dims="group")
+        else:
+            u = pm.Deterministic("u", tau * pm.Normal("z", 0, 1, dims="group"), dims="group")
+        pm.Poisson("y", pt.exp(beta[0] + beta[1] * X + u[GROUP]), observed=COUNTS)
+    return model
+
+
+def slopes():
+    with pm.Model() as model:
+        beta, sigma = pm.Normal("beta", 0, 5, shape=2), pm.HalfNormal("sigma", 1)
+        chol, *_ = pm.LKJCholeskyCov("chol", eta=1, n=2, sd_dist=pm.HalfNormal.dist(1, shape=2))
+        u = pm.MvNormal("u", 0, chol=chol, shape=(GROUPS, 2))
+        pm.Normal("y", beta[0] + u[GROUP, 0] + (beta[1] + u[GROUP, 1]) * X, sigma, observed=REAL)
+    return model
+
+
+def crossed():
+    with pm.Model() as model:
+        mu, s, t = pm.Normal("mu", 0, 5), pm.HalfNormal("s", 1), pm.HalfNormal("t", 1)
+        a, b = pm.Normal("a", 0, s, shape=GROUPS), pm.Normal("b", 0, t, shape=7)
+        pm.Poisson("y", pt.exp(mu + a[GROUP] + b[OTHER]), observed=COUNTS)
+    return model
+
+
+def nested():
+    with pm.Model() as model:
+        mu, s, t = pm.Normal("mu", 0, 5), pm.HalfNormal("s", 1), pm.HalfNormal("t", 1)
+        a = pm.Normal("a", mu, s, shape=4)
+        b = pm.Normal("b", a[np.arange(GROUPS) % 4], t, shape=GROUPS)
+        pm.Poisson("y", pt.exp(b[GROUP]), observed=COUNTS)
+    return model
+
+
+def chain():
+    with pm.Model() as model:
+        rho, s, mu = pm.Uniform("rho", -1, 1), pm.HalfNormal("s", 1), pm.Normal("mu", 0, 5)
+        a = pm.AR("a", rho=[rho], sigma=s, init_dist=pm.Normal.dist(0, 1), shape=len(COUNTS))
+        pm.Poisson("y", pt.exp(mu + a), observed=COUNTS)
+    return model
+
+
+def process():
+    distance = np.subtract.outer(np.arange(15.0), np.arange(15.0))
+    kernel = np.exp(-0.5 * (distance / 3) ** 2) + 1e-6 * np.eye(15)
+    with pm.Model() as model:
+        eta = pm.HalfNormal("eta", 1)
+        f = pm.MvNormal("f", 0, eta**2 * kernel, shape=15)
+        pm.Poisson("y", pt.exp(f), observed=COUNTS[:15])
+    return model
+
+
+def frailty():
+    """Without groups: the integral is the negative binomial distribution."""
+    with pm.Model() as model:
+        mu, alpha = pm.HalfNormal("mu", 5), pm.HalfNormal("alpha", 5)
+        w = pm.Gamma("w", alpha, alpha, shape=len(COUNTS))
+        pm.Poisson("y", mu * w, observed=COUNTS)
+    return model
+
+
+STRUCTURES = {
+    "intercepts": (intercepts, 1, Colored),
+    "non-centered": (lambda: intercepts(centered=False), 1, Colored),
+    "quadrature": (intercepts, 7, Colored),
+    "blocks": (slopes, 1, Colored),
+    "quadrature in blocks": (slopes, 3, Colored),
+    "crossed": (crossed, 1, Colored),
+    "nested": (nested, 1, Colored),
+    "chain": (chain, 1, Colored),
+    "dense": (process, 1, Dense),
+    "transformed": (frailty, 1, Colored),
+    "transformed, quadrature": (frailty, 5, Colored),
+}
+
+
+@cache
+def objective(name):
+    build, points, _ = STRUCTURES[name]
+    model = build()
+    return objective_of(model, mle.roles(model), quadrature_points=points)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_structure(name):
+    assert isinstance(objective(name).curvature, STRUCTURES[name][2])
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_gradient_is_that_of_the_value(name):
+    """By differences of sixth order, whose own error is far below."""
+    found = objective(name)
+    x = found.parameters.initial + 0.1 * np.random.default_rng(3).normal(size=found.size)
+    h = 2e-3
+    weights = {1: 45, 2: -9, 3: 1}
+    expected = [
+        sum(w * (found.value(x + k * h * e) - found.value(x - k * h * e)) for k, w in weights.items()) / (60 * h)
+        for e in np.eye(found.size)
+    ]
+    value, gradient = found.value_gradient(x)
+    assert value == pytest.approx(found.value(x), rel=1e-14)
+    np.testing.assert_allclose(gradient, expected, rtol=2e-7, atol=2e-7)
+
+
+@pytest.mark.parametrize("name", ["blocks", "crossed", "chain", "dense"])
+def test_hessian_is_that_of_the_gradient(name):
+    found = objective(name)
+    x = found.parameters.initial + 0.1
+    h = 1e-3
+    expected = np.stack(
+        [
+            (8 * (found.value_gradient(x + h * e)[1] - found.value_gradient(x - h * e)[1])
+             - (found.value_gradient(x + 2 * h * e)[1] - found.value_gradient(x - 2 * h * e)[1])) / (12 * h)
+            for e in np.eye(found.size)
+        ]
+    )  # fmt: skip
+    np.testing.assert_allclose(found.hessian(x), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def test_gaussian_models_are_exact():
+    """The multivariate normal density of the data, maximized on its own."""
+    est = mle.find_MLE(slopes())
+    design = np.column_stack([np.ones_like(X), X])
+    same = GROUP[:, None] == GROUP
+
+    def loglik(beta, root, sigma):
+        cov = np.where(same, design @ root @ root.T @ design.T, 0.0) + sigma**2 * np.eye(len(X))
+        return multivariate_normal(design @ beta, cov).logpdf(REAL)
+
+    chol, beta = est.params["chol"].values, est.params["beta"].values
+    root, sigma = np.array([[chol[0], 0], [chol[1], chol[2]]]), float(est.params["sigma"])
+    assert est.loglik == pytest.approx(loglik(beta, root, sigma), abs=1e-9)
+
+    def negative(v):
+        return -loglik(v[:2], np.array([[v[2], 0], [v[3], v[4]]]), v[5])
+
+    best = minimize(negative, [*beta + 0.1, *chol * 1.1, sigma * 1.1], method="BFGS")
+    assert est.loglik >= -best.fun - 1e-8
+
+
+def test_gamma_frailty_is_the_negative_binomial():
+    found = objective_of(frailty(), mle.roles(frailty()), quadrature_points=60)
+    x = np.log([1.7, 2.3])
+    expected = nbinom(2.3, 2.3 / (2.3 + 1.7)).logpmf(COUNTS).sum()
+    assert found.value(x) == pytest.approx(expected, abs=1e-6)
+    assert objective("transformed").value(x) == pytest.approx(expected, abs=len(COUNTS) * 0.1)
+
+
+def test_one_node_is_laplace():
+    x = objective("intercepts").parameters.initial
+    model = intercepts()
+    value = objective_of(model, mle.roles(model), quadrature_points=1).value(x)
+    assert value == pytest.approx(objective("intercepts").value(x), abs=1e-9)
+    assert value == pytest.approx(objective("quadrature").value(x), abs=0.3)
+
+
+def test_large_blocks_refuse_quadrature():
+    with pytest.raises(ModelError, match="a, b must be integrated together in blocks of 19"):
+        mle.find_MLE(crossed(), quadrature_points=5)
+
+
+def test_the_order_and_form_of_declarations_do_not_matter():
+    one, other = mle.find_MLE(intercepts()), mle.find_MLE(intercepts(centered=False))
+    assert one.loglik == pytest.approx(other.loglik, abs=1e-9)
+    np.testing.assert_allclose(one.latent["u"], other.latent["u"], atol=1e-6)
+    np.testing.assert_allclose(one.latent["u_se"], other.latent["u_se"], rtol=1e-5)
+    assert list(one.latent["u"]["group"].values) == list("abcdefghijkl")
+
+
+def test_errors_of_modes_include_those_of_the_estimate():
+    """For a normal model, the prediction variances of the mixed-model equations, plus those of the scales."""
+    est = mle.find_MLE(slopes(), fix={"sigma": 0.7})
+    conditional = mle.find_MLE(
+        slopes(), fix={name: est.params[name].values for name in ("beta", "chol")} | {"sigma": 0.7}
+    )
+    assert np.all(est.latent["u_se"].values > conditional.latent["u_se"].values)
+    np.testing.assert_allclose(est.latent["u"], conditional.latent["u"], atol=1e-6)
+    chol = est.params["chol"].values
+    root = np.array([[chol[0], 0], [chol[1], chol[2]]])
+    design = np.column_stack([np.ones_like(X), X])[GROUP == 0]
+    precision = np.linalg.inv(root @ root.T) + design.T @ design / 0.7**2
+    np.testing.assert_allclose(
+        conditional.latent["u_se"].values[0], np.sqrt(np.diag(np.linalg.inv(precision))), rtol=1e-7
+    )
+
+
+def test_a_scale_that_is_held_keeps_its_latents_latent():
+    assert mle.roles(intercepts(), fix=["tau"])["u"].kind == "latent"
+    est = mle.find_MLE(intercepts())
+    at = mle.find_MLE(intercepts(), fix={"tau": float(est.params["tau"])})
+    assert at.loglik == pytest.approx(est.loglik, abs=1e-8)
+    test = mle.lr_test(mle.find_MLE(intercepts(), fix={"tau": 1.0}), est)
+    assert test.df == 1
+
+
+def test_profile_falls_to_the_cutoff():
+    est = mle.find_MLE(intercepts())
+    limits = mle.interval(est, "tau", kind="profile", ci_prob=0.95)["tau"].values
+    for limit in limits:
+        drop = est.loglik - mle.find_MLE(intercepts(), fix={"tau": limit}).loglik
+        assert drop == pytest.approx(3.841458820694124 / 2, abs=1e-5)
+
+
+def test_parametric_bootstrap_refits_the_marginal_likelihood():
+    est = mle.find_MLE(intercepts())
+    with warnings.catch_warnings():
+        # A variance that some simulated data do not have
+        warnings.simplefilter("ignore", mle.VerdictWarning)
+        boot = mle.bootstrap(est, n=3, random_seed=1, progressbar=False)
+    drawn = mle.simulate(est, 1, random_seed=5)["y"].values.ravel()
+    assert drawn.shape == COUNTS.shape
+    assert set(boot.status["status"].astype(str)) <= {"CONVERGED", "BOUNDARY"}
+    # What a refit maximizes is the marginal likelihood of its own data: that of this fit, for the data of this fit
+    refitter, names = by_data(est)
+    [refit] = refitter.fit([COUNTS[None]])
+    assert names == ["y"]
+    assert refit.value == pytest.approx(est.loglik, abs=1e-9)
+    np.testing.assert_allclose(refit.x, est._optimum.x, atol=1e-6)
+
+
+def test_rows_that_depend_on_each_other_refuse_row_methods():
+    est = mle.find_MLE(intercepts())
+    for call in (
+        lambda: est.cov("sandwich"),
+        lambda: mle.bootstrap(est, n=3, kind="rows"),
+        lambda: mle.jackknife(est),
+        lambda: mle.find_MLE(intercepts(), weights=np.ones(len(X))),
+    ):
+        with pytest.raises(ModelError, match="parametric bootstrap"):
+            call()
+
+
+def test_predictions_are_at_the_modes():
+    est = mle.find_MLE(intercepts())
+    beta, u = est.params["beta"].values, est.latent["u"].values
+    found = mle.predict(est, "y")
+    np.testing.assert_allclose(found.value["y"], np.exp(beta[0] + beta[1] * X + u[GROUP]), rtol=1e-10)
+    assert np.all(found.se["y"].values > 0)
+    with pytest.raises(ModelError, match="wald"):
+        mle.predict(est, "y", kind="profile")
+
+
+def test_restricted_fits_are_not_ranked_with_others():
+    full, restricted = mle.find_MLE(slopes()), mle.find_MLE(slopes(), restricted=["beta"])
+    assert "beta" in restricted.latent
+    with pytest.raises(ValueError, match="restricted"):
+        mle.rank({"ML": full, "REML": restricted})
+
+
+def test_stored_and_read():
+    est = mle.find_MLE(intercepts(), quadrature_points=5)
+    again = mle.from_datatree(est.to_datatree(), intercepts())
+    assert again.loglik == est.loglik
+    pd.testing.assert_frame_equal(again.summary(), est.summary())
+    np.testing.assert_allclose(again.latent["u"], est.latent["u"], rtol=1e-8)
