@@ -35,7 +35,7 @@ from pytensor.tensor.rewriting.math import local_pow_specialize
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
-from mle_pp.direct import translate
+from mle_pp.direct import is_large, translate
 
 BACKENDS = ("auto", "interpreted", "jax", "numba")
 
@@ -58,8 +58,9 @@ def _vectorize(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     return op.make_node(*node.inputs).outputs
 
 
-# From this call on a translation, which takes as long as some calls, pays.
+# From this call on a translation, which takes as long as some calls, pays; on large data it saves most of each call.
 _OFTEN = 20
+_OFTEN_IF_LARGE = 3
 
 # `merge` joins equal sub-expressions, which reverse-mode derivatives are full of, and costs next to nothing.
 _LAST = 100.0
@@ -217,9 +218,12 @@ class Quiet:
             if self._translated is not None:
                 return self._translated(*arguments)
             self._calls += 1
-            if self._direct and self._calls == _OFTEN:
+            if self._direct and self._is_time(arguments):
                 self._translated = translate(self._compiled, arguments)
             return [np.asarray(value) for value in self._compiled(*arguments)]
+
+    def _is_time(self, arguments: Sequence[np.ndarray]) -> bool:
+        return self._calls == _OFTEN or (self._calls == _OFTEN_IF_LARGE and is_large(self._compiled, arguments))
 
     def __getstate__(self) -> dict[str, Any]:
         # The translation is made anew where it is needed
