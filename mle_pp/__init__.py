@@ -7,6 +7,7 @@ from mle_pp.verdict import Finding, Status, Verdict
 from mle_pp.find import find_MAP, find_MLE
 from mle_pp.estimate import Estimate
 from mle_pp.check import check_gradient
+from mle_pp.approximation import MarginalCheck, check_marginal
 from mle_pp.intervals import interval
 from mle_pp.intervals.profiles import Profile, Profiles, SideStatus, profile
 from mle_pp.intervals.regions import Region, region
@@ -29,6 +30,7 @@ __all__ = [
     "EstimationError",
     "Finding",
     "Jackknife",
+    "MarginalCheck",
     "ModelError",
     "Prediction",
     "Profile",
@@ -46,6 +48,7 @@ __all__ = [
     "approximate_posterior",
     "bootstrap",
     "check_gradient",
+    "check_marginal",
     "compare",
     "coverage",
     "find_MAP",

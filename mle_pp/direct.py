@@ -155,7 +155,8 @@ def _linear(calls: Sequence[_Call], graph: Any) -> Callable[[Sequence[Any]], lis
     steps: list[Step] = []
     for call in calls:
         finished = {v for v in (*call.inputs, *call.outputs) if v.owner and last[v] is call and v not in graph.outputs}
-        steps.append((call.function, *([places[v] for v in vs] for vs in (call.inputs, call.outputs, finished))))
+        inputs, outputs, unused = ([places[v] for v in some] for some in (call.inputs, call.outputs, finished))
+        steps.append((call.function, inputs, outputs, unused))
     results = [places[v] for v in graph.outputs]
     known = {id(v.data) for v in constants}
 
@@ -183,14 +184,15 @@ def _own(value: Any, others: set[int]) -> np.ndarray:
 def _translated(node: Apply, inputs: Sequence[Variable], arrays: Sequence[Any]) -> tuple[_Call, Sequence[Any]]:
     """From an operation's inputs to its outputs; and these for `arrays`."""
     if len(inputs) < len(node.inputs):
-        numpy: Function | None = partial(np.broadcast_to, shape=node.outputs[0].type.shape)
+        numpy: Function = partial(np.broadcast_to, shape=node.outputs[0].type.shape)
         results: Sequence[Any] = _alone(numpy, *arrays)
     else:
         own = partial(_perform, node)
         results = own(*arrays)
-        numpy = _numpy(node.op, arrays)
-        if numpy is None or not _is_same(np.asarray(numpy(*arrays)), results[0]):
+        known = _numpy(node.op, arrays)
+        if known is None or not _is_same(np.asarray(known(*arrays)), results[0]):
             return _summing(_Call(own, inputs, node.outputs), node, arrays), results
+        numpy = known
     call = _Call(partial(_alone, numpy), inputs, node.outputs)
     if isinstance(node.op, Elemwise):
         call.block = numpy
@@ -205,7 +207,7 @@ def _translated(node: Apply, inputs: Sequence[Variable], arrays: Sequence[Any]) 
 
 def _summing(call: _Call, node: Apply, arrays: Sequence[Any]) -> _Call:
     """With what is added up over blocks, if the operation can be done so."""
-    op, first = node.op, arrays[0] if arrays else None
+    op, first = node.op, np.asarray(arrays[0] if arrays else 0.0)
     if isinstance(op, CAReduce) and np.ndim(first) == 1 and node.outputs[0].type.ndim == 0:
         if isinstance(op.scalar_op, AND) and first.dtype == bool:
             call.begin, call.block, call.end = partial(bool, True), _and, np.asarray

@@ -37,7 +37,7 @@ LAYERS = {
     3: {"optimize"},
     4: {"information", "covariances", "wording", "hints", "diagnose"},
     5: {"estimate", "find", "check"},
-    6: {"intervals", "hypothesis", "criteria", "predict"},
+    6: {"intervals", "hypothesis", "criteria", "predict", "approximation"},
     7: {"resample", "residuals"},
     8: {"table", "datatree", "approximate", "compare", "plots", "page"},
 }

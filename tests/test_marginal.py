@@ -315,3 +315,45 @@ def test_more_nodes_are_asked_for_where_laplace_is_coarse():
     assert abs(float(moved)) == pytest.approx(finding.evidence["shift"], rel=0.3)
     assert not better.verdict.findings
     assert not mle.find_MLE(slopes()).verdict.findings
+
+
+def test_check_by_quadrature():
+    """The shift that is told is that of the estimate with many nodes, to first order."""
+    est = mle.find_MLE(intercepts())
+    check, better = mle.check_marginal(est), mle.find_MLE(intercepts(), quadrature_points=41)
+    assert check.method == "quadrature"
+    moved = (better.params["tau"] - est.params["tau"]) / est.stderr()["tau"]
+    assert check.shift["tau"] == pytest.approx(float(moved), rel=0.15)
+    assert check.loglik_change == pytest.approx(better.loglik - est.loglik, abs=2e-3)
+    assert check.ok
+    assert "accurate enough" in repr(check)
+    coarse = mle.check_marginal(mle.find_MLE(frailty()))
+    assert not coarse.ok
+    assert "not accurate" in coarse._repr_html_()
+
+
+def test_check_of_exact_integrals():
+    check = mle.check_marginal(mle.find_MLE(slopes()))
+    np.testing.assert_allclose(check.shift, 0, atol=1e-6)
+    assert check.loglik_change == pytest.approx(0, abs=1e-8)
+
+
+def test_check_by_simulated_scores():
+    """Of a crossed normal model: exact, so that scores average zero within their Monte Carlo errors."""
+    with pm.Model() as model:
+        mu, s, t, sigma = pm.Normal("mu", 0, 5), pm.HalfNormal("s", 1), pm.HalfNormal("t", 1), pm.HalfNormal("sigma", 1)
+        a, b = pm.Normal("a", 0, s, shape=GROUPS), pm.Normal("b", 0, t, shape=7)
+        effect = np.random.default_rng(3).normal(size=7)[OTHER]
+        pm.Normal("y", mu + a[GROUP] + b[OTHER], sigma, observed=REAL + effect)
+    check = mle.check_marginal(mle.find_MLE(model), n_simulations=60, random_seed=1)
+    assert check.method == "simulated scores"
+    assert np.all(check.shift.abs() < 4 * check.mc_error)
+    assert np.all(check.mc_error < 0.3)
+    assert check.ok
+
+
+def test_check_needs_an_integral():
+    with pm.Model() as model:
+        pm.Normal("y", pm.Normal("mu"), 1, observed=[1.0, 2.0])
+    with pytest.raises(ModelError, match="has none"):
+        mle.check_marginal(mle.find_MLE(model))
