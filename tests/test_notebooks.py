@@ -31,8 +31,20 @@ EXPECTED = {
         # Prior pulls: from the closed form of the posterior mode
         "contrasts": ["0.034", "0.001", "-0.076", "-0.012"],
     },
+    "03_hierarchical_models.ipynb": {
+        "schools": ["latent", "parameter", "its product with tau"],
+        # Weighted mean and its error; the limit where the profile falls to the cutoff
+        "mle": ["BOUNDARY", "7.69", "4.07", "-29.674", "13.0175"],
+        "sleep": ["CONVERGED", "-901.006", "46.38", "30.83"],
+        "same": ["-901.00555690 -901.00555690"],
+        "reml": ["46.380   REML  47.777", "30.831   REML  30.927"],
+        "reading": ["The posterior is asymmetric", "tau"],
+    },
 }
-FIGURES = {"01_one_graph_two_answers.ipynb": ["forest", "dist"]}
+FIGURES = {
+    "01_one_graph_two_answers.ipynb": ["forest", "dist"],
+    "03_hierarchical_models.ipynb": ["joint", "schools-shrinkage", "scales", "shrinkage"],
+}
 MACHINE = re.compile(r"/(work|root|tmp|home|Users|usr|opt|var|mnt)\b|[A-Z]:\\|site-packages|ipykernel_\d|\bline \d+\b")
 
 
