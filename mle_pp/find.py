@@ -194,6 +194,8 @@ def _find(
 ) -> Estimate:
     _check_options(method, starts, on_failure)
     check_data(model, held=set(fix or ()))
+    if isinstance(quadrature_points, bool) or not isinstance(quadrature_points, int) or quadrature_points < 1:
+        raise ValueError(f"quadrature_points={quadrature_points!r} is not a positive whole number.")
     objective = objective_of(model, found, fix, initvals, backend, quadrature_points)
     if weights is not None:
         objective = objective.weighted(objective.axes.align(weights, "weights"))

@@ -357,3 +357,63 @@ def test_check_needs_an_integral():
         pm.Normal("y", pm.Normal("mu"), 1, observed=[1.0, 2.0])
     with pytest.raises(ModelError, match="has none"):
         mle.check_marginal(mle.find_MLE(model))
+
+
+@pytest.mark.parametrize("points", [0, -1, 2.5, "9", True])
+def test_quadrature_points_are_checked(points):
+    with pytest.raises(ValueError, match="quadrature_points"):
+        mle.find_MLE(intercepts(), quadrature_points=points)
+
+
+def test_a_density_without_maximum_is_told():
+    """Two of three elements that neither data nor a prior determine."""
+    with pm.Model() as model:
+        a, s = pm.Flat("a", shape=3), pm.HalfNormal("s")
+        pm.Normal("y", a[0], s, observed=REAL)
+    with pytest.raises(ModelError, match="the density of a has no maximum"):
+        mle.find_MLE(model, integrate=["a"])
+
+
+def test_what_does_not_fit_in_memory_is_told_before():
+    with pm.Model() as model:
+        s = pm.HalfNormal("s")
+        z = pm.ZeroSumNormal("z", sigma=s, shape=50_000)
+        pm.Normal("y", z, 1, observed=np.zeros(50_000) + np.arange(50_000) % 7)
+    with pytest.raises(ModelError, match="z: .*too many latent variables"):
+        mle.find_MLE(model)
+
+
+def test_a_process_is_a_chain():
+    """A Gaussian random walk, whose likelihood is that of a multivariate normal distribution."""
+    rng = np.random.default_rng(2)
+    y = np.cumsum(rng.normal(0, 1.0, 40)) + rng.normal(0, 0.7, 40)
+    with pm.Model() as model:
+        s, e = pm.HalfNormal("s"), pm.HalfNormal("e")
+        w = pm.GaussianRandomWalk("w", sigma=s, init_dist=pm.Normal.dist(0, 5), shape=40)
+        pm.Normal("y", w, e, observed=y)
+    est = mle.find_MLE(model)
+    low = np.minimum.outer(np.arange(40), np.arange(40))
+
+    def loglik(s, e):
+        return multivariate_normal(np.zeros(40), 25.0 + s**2 * low + e**2 * np.eye(40)).logpdf(y)
+
+    s, e = float(est.params["s"]), float(est.params["e"])
+    assert est.loglik == pytest.approx(loglik(s, e), abs=1e-8)
+    for other in ((1.01 * s, e), (0.99 * s, e), (s, 1.01 * e), (s, 0.99 * e)):
+        assert loglik(*other) < est.loglik
+
+
+def test_an_unused_latent_variable_is_told():
+    model = intercepts()
+    with model:
+        pm.Normal("v", 0, pm.HalfNormal("s2"), shape=3)
+    with pytest.warns(mle.VerdictWarning, match=r"s2.* no effect"):
+        est = mle.find_MLE(model)
+    assert est.loglik == pytest.approx(mle.find_MLE(intercepts()).loglik, abs=1e-9)
+
+
+def test_nothing_integrated_is_not_taken_for_an_estimate():
+    """The joint maximum: its scale is not determined, and each effect is an incidental parameter."""
+    with pytest.warns(mle.VerdictWarning, match="NOT_IDENTIFIED"):
+        est = mle.find_MLE(intercepts(), integrate=[])
+    assert "incidental_parameters" in {finding.kind for finding in est.verdict.findings}

@@ -438,8 +438,11 @@ def curvature(
     """
     with backends.without_c_compiler():
         values = {u: u0, x: x0, **observed}
-        separated = separate(terms, values)
-        patterns = dependence([part.graph for part in separated], u, values)
+        try:
+            separated = separate(terms, values)
+            patterns = dependence([part.graph for part in separated], u, values)
+        except ModelError as error:
+            raise ModelError(f"{', '.join(names)}: {error}") from error
     pairs = [(part, pattern) for part, pattern in zip(separated, patterns, strict=True) if pattern.nnz]
     size = u0.size
     widest = max((int(np.diff(pattern.indptr).max()) for _, pattern in pairs), default=0)

@@ -26,6 +26,7 @@ from pytensor.graph.traversal import ancestors
 from threadpoolctl import ThreadpoolController
 
 from mle_pp import backends
+from mle_pp.errors import ModelError
 from mle_pp.marginal.curvature import Local, curvature
 from mle_pp.marginal.inner import Mode, find_mode
 from mle_pp.marginal.latents import Latents
@@ -266,6 +267,26 @@ class MarginalObjective(ModelObjective):
     def conditional(self, graph: Variable) -> Conditional:
         """A vector of the latents' `u` and the parameters' `x`, at the mode."""
         return Conditional(graph, self.latents, self.curvature, self.parameters.initial)
+
+    def check_possible(self) -> None:
+        """Refuse impossible observations, and latent variables whose density given the parameters has no maximum.
+
+        Raises
+        ------
+        ModelError
+            Names them.
+        """
+        super().check_possible()
+        start, rng = self.parameters.initial, np.random.default_rng(0)
+        if not any(
+            self.mode(start + width * rng.normal(size=start.size)) for width in (0.0, *np.repeat([0.3, 1.0], 5))
+        ):
+            names = ", ".join(self.latents.names)
+            raise ModelError(
+                f"Given parameters and data, the density of {names} has no maximum where the search for it begins: it "
+                f"grows without bound, or is flat, as where a latent variable has an improper prior and the data do "
+                f"not determine it. Check the priors of {names}, or leave out of integrate= what is to be a parameter."
+            )
 
     def _pointwise(self, x: np.ndarray) -> list[np.ndarray]:
         """The likelihood's terms given the latents at their mode, where that is known, else at their start."""
