@@ -379,7 +379,7 @@ def test_what_does_not_fit_in_memory_is_told_before():
         s = pm.HalfNormal("s")
         z = pm.ZeroSumNormal("z", sigma=s, shape=50_000)
         pm.Normal("y", z, 1, observed=np.zeros(50_000) + np.arange(50_000) % 7)
-    with pytest.raises(ModelError, match="z: .*too many latent variables"):
+    with pytest.raises(ModelError, match=r"z: .*too many latent variables"):
         mle.find_MLE(model)
 
 
