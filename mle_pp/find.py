@@ -56,11 +56,13 @@ def find_MLE(
     model : pm.Model or Bambi model, optional
         Default: the model of the enclosing ``with``.
     integrate : "auto" or sequence of str
-        Which variables are latent, as `roles` finds them or exactly those named: ``integrate=[]`` makes all of them
-        parameters. A latent variable is refused in this version, but for the missing values of independent rows, which
-        PyMC imputes: these rows are dropped, and a finding says so.
+        Which variables are latent, and so integrated out: as `roles` finds them, or exactly those named. Missing values
+        of independent rows, which PyMC imputes, integrate to one: their rows are dropped, and a finding says so.
     keep_priors : sequence of str
         Variables whose priors stay (penalized likelihood).
+    restricted : sequence of str
+        Coefficients to be integrated under a flat prior: restricted maximum likelihood (REML). `loglik` is then the
+        restricted one, and the coefficients are found in `Estimate.latent`.
     fix : mapping of str to array_like, optional
         Variables held at values, on the constrained scale.
     potentials : {"error", "likelihood", "drop"}
@@ -70,7 +72,10 @@ def find_MLE(
         the order of the data (a DataArray with labels along the row dim: by label). Observed variables that share
         their first named dim share their rows; where there are several sets of rows, a mapping from the name of the
         dim, or of an observed variable, to its weights. `n_obs` is then the sum of the weights.
-    method : {"auto", "newton", "scoring", "quasi-newton"}
+    quadrature_points : int
+        Nodes in each dimension of adaptive Gauss–Hermite quadrature over latent variables that fall apart into blocks
+        of at most three; 1 is Laplace's method, for any latent variables.
+    method : {"auto", "newton", "scoring", "secant", "quasi-newton"}
         The optimizer. "auto" takes the first that suits the model and falls back to the next where one fails.
     starts : "auto" or int
         Number of starting points; the first is the model's initial point. "auto": three; twelve where these disagree;
@@ -101,7 +106,9 @@ def find_MLE(
     Notes
     -----
     A trust-region Newton method on the exact Hessian maximizes on the unconstrained scale, without Jacobian terms, so
-    that the result does not depend on the parametrization. Whether its end is a maximum is decided by following the
+    that the result does not depend on the parametrization. Latent variables are integrated out around their conditional
+    mode by Laplace's method, which is exact for normal models, with exact gradients (Skaug and Fournier 2006; Kristensen
+    et al. 2016); normal ones are standardized first, so that centered and non-centered declarations agree. Whether its end is a maximum is decided by following the
     likelihood along every direction, not by the optimizer.
 
     Bambi centers predictors: the intercept in its graph is that of centered ones. Of a Bambi model, the formula's own
