@@ -106,14 +106,11 @@ def find_MLE(
     Notes
     -----
     A trust-region Newton method on the exact Hessian maximizes on the unconstrained scale, without Jacobian terms, so
-    that the result does not depend on the parametrization. Latent variables are integrated out around their conditional
-    mode by Laplace's method, which is exact for normal models, with exact gradients (Skaug and Fournier 2006; Kristensen
-    et al. 2016); normal ones are standardized first, so that centered and non-centered declarations agree. Whether its end is a maximum is decided by following the
-    likelihood along every direction, not by the optimizer.
-
-    Bambi centers predictors: the intercept in its graph is that of centered ones. Of a Bambi model, the formula's own
-    intercept is estimated and reported, as `bambi.Model.fit` does, and `fix` and `initvals` are about it. A prior that
-    is kept is that of the graph. A PyMC model that was taken out of a Bambi model is an ordinary one.
+    that the result does not depend on the parametrization. Latent variables are integrated out around their
+    conditional mode by Laplace's method, which is exact for normal models, with exact gradients (Skaug and Fournier
+    2006; Kristensen et al. 2016); normal ones are standardized first, so that centered and non-centered declarations
+    agree. Whether the end of the search is a maximum is decided by following the likelihood along every direction, not
+    by the optimizer.
 
     Examples
     --------
