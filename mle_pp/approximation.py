@@ -43,17 +43,24 @@ class MarginalCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether no shift is above a tenth of a standard error, by more than two Monte Carlo errors."""
-        return not bool(np.any(self.shift.abs() - 2 * self.mc_error > TOLERANCE))
+        """Whether all shifts are within a tenth of a standard error, two Monte Carlo errors included."""
+        return bool(np.all(self.shift.abs() + 2 * self.mc_error <= TOLERANCE))
+
+    @property
+    def _verdict(self) -> str:
+        if self.ok:
+            return "accurate enough"
+        if np.any(self.shift.abs() - 2 * self.mc_error > TOLERANCE):
+            return "not accurate: use quadrature_points=, or sample the model"
+        return "undecided, for the Monte Carlo errors are too large: more n_simulations"
 
     def to_frame(self) -> pd.DataFrame:
         """The shifts and their Monte Carlo errors, a row a scalar."""
         return pd.DataFrame({"shift": self.shift, "mc_error": self.mc_error})
 
     def __repr__(self) -> str:
-        verdict = "accurate enough" if self.ok else "not accurate: use quadrature_points=, or sample the model"
         change = "" if np.isnan(self.loglik_change) else f", log-likelihood {self.loglik_change:+.3g}"
-        return f"The integral by {self.method}: {verdict}{change}\n{self.to_frame().round(4).to_string()}"
+        return f"The integral by {self.method}: {self._verdict}{change}\n{self.to_frame().round(4).to_string()}"
 
     def _repr_html_(self) -> str:
         heading, *_ = repr(self).splitlines()
