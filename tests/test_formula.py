@@ -75,3 +75,11 @@ def test_a_model_with_one_group_effect_is_not_changed():
         est = mle.find_MLE(model)
     assert est.roles.names("latent") == ["1|g_offset"]
     assert {rv.name for rv in model.backend.model.free_RVs} == {"Intercept", "x", "1|g_sigma", "1|g_offset"}
+
+
+@with_cases
+def test_a_restricted_intercept_is_the_formulas():
+    data = mixed.read("sleepstudy").astype({"Subject": str})
+    est = mle.find_MLE(bmb.Model("Reaction ~ Days + (1|Subject)", data), restricted=["Intercept", "Days"])
+    expected = mixed.fits("sleepstudy_int_reml")["fixef"]["(Intercept)"]
+    assert float(est.latent["Intercept"]) == pytest.approx(expected, rel=1e-7)

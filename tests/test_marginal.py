@@ -419,3 +419,9 @@ def test_nothing_integrated_is_not_taken_for_an_estimate():
     with pytest.warns(mle.VerdictWarning, match="NOT_IDENTIFIED"):
         est = mle.find_MLE(intercepts(), integrate=[])
     assert "incidental_parameters" in {finding.kind for finding in est.verdict.findings}
+
+
+def test_the_log_likelihood_at_a_posterior_mode_is_without_priors():
+    mode = mle.find_MAP(intercepts())
+    value = objective_of(intercepts(), mle.roles(intercepts())).value(mode._optimum.x)
+    assert mode.loglik == pytest.approx(value, abs=1e-8)

@@ -111,7 +111,8 @@ class Modes:
         own = [model[name] for name in latents.names]
         derived = [v for v in model.deterministics if set(own).intersection(ancestors([v]))]
         with backends.without_c_compiler():
-            graphs = backends.simplify(latents.graphs([*own, *derived]))
+            reported = [latents.parameters.reported(name) for name in latents.names]
+            graphs = backends.simplify(latents.graphs([*reported, *derived]))
             values = build([latents.u, latents.parameters.x], graphs)(latents.initial, x0)
         names = [variable.name for variable in (*own, *derived)]
         shapes = {name: np.shape(value) for name, value in zip(names, values, strict=True)}

@@ -97,6 +97,7 @@ class MarginalObjective(ModelObjective):
             self.latents = Latents(model, self.parameters, roles.names(RoleKind.RESTRICTED))
             graphs = evaluable(self.latents.replace([*terms, *self.latents.priors(), *priors]))
         self._terms = backends.build([self.latents.u, self.parameters.x], graphs[: len(terms)])
+        self._kept = backends.build([self.latents.u, self.parameters.x], graphs[len(graphs) - len(priors) :])
         self._known: tuple[bytes | None, Mode | None] = (None, None)
         self._last = self.latents.initial
         self._steps: np.ndarray | None = None
@@ -236,7 +237,7 @@ class MarginalObjective(ModelObjective):
 
     def loglik(self, x: np.ndarray) -> float:
         """The marginal log-likelihood, without kept priors."""
-        return self.value(x)
+        return self.value(x) - float(sum(np.sum(prior) for prior in self._kept(self.latents.initial, x)))
 
     @cached_property
     def modes(self) -> Modes:
