@@ -19,6 +19,7 @@ LAYERS = {
     1: {
         "rows",
         "ufuncs",
+        "inblocks",
         "direct",
         "backends",
         "derivatives",
@@ -45,6 +46,7 @@ LAYERS = {
 SIBLINGS = {
     "linalg": {"errors"},
     "display": {"errors"},
+    "direct": {"inblocks"},
     "backends": {"direct"},
     "derivatives": {"backends"},
     "parameters": {"backends", "derivatives", "formula", "supports"},
