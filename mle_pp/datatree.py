@@ -20,6 +20,7 @@ from xarray import DataTree
 
 from mle_pp.errors import ModelError
 from mle_pp.estimate import Estimate
+from mle_pp.formula import Formula, formula_of
 from mle_pp.information import Scales, Special
 from mle_pp.layout import Layout
 from mle_pp.marginal import objective_of
@@ -71,7 +72,13 @@ def _fit(est: Estimate) -> xr.Dataset:
         **{name: (("unconstrained", f"{name}_direction"), getattr(est._scales.special, name)) for name in _DIRECTIONS},
         "message": est.verdict.message,
         "findings": _json([vars(finding) for finding in est.verdict.findings]),
-        "roles": _json({"potentials": est.roles.potentials, "rows": [vars(role) for role in est.roles]}),
+        "roles": _json(
+            {
+                "potentials": est.roles.potentials,
+                "rows": [vars(role) for role in est.roles],
+                "is_formula": est.roles.formula is not None,
+            }
+        ),
         "fixed": _json(est._objective.parameters.fixed),
         "quadrature_points": est._objective.quadrature_points,
         "fingerprints": _json({name: fingerprint(values) for name, values in est._objective.data.items()}),
@@ -181,7 +188,7 @@ def from_datatree(dt: DataTree, model: Any = None) -> Estimate:
     if missing:
         raise ModelError(f"The DataTree has no group {', '.join(missing)}: store an estimate with est.to_datatree().")
     values, fit, result = (dt[name].to_dataset() for name in ("mle", "mle_fit", "mle_optimizer_result"))
-    roles = _roles(json.loads(_text(fit["roles"])))
+    roles = _roles(json.loads(_text(fit["roles"])), formula_of(model))
     _check_variables(root, roles)
     _check_data(root, json.loads(_text(fit["fingerprints"])))
     fixed = {name: np.asarray(value, dtype=float) for name, value in json.loads(_text(fit["fixed"])).items()}
@@ -217,9 +224,16 @@ def _text(array: xr.DataArray) -> str:
     return str(array.item())
 
 
-def _roles(content: Mapping[str, Any]) -> Roles:
+def _roles(content: Mapping[str, Any], formula: Formula | None) -> Roles:
+    was = content.get("is_formula", False)
+    if was != (formula is not None):
+        which = ("a Bambi model", "its PyMC model") if was else ("a PyMC model", "a Bambi model")
+        raise ModelError(
+            f"The estimate is of {which[0]}, and {which[1]} was given: their intercepts are not the same. Give the "
+            f"model that was estimated."
+        )
     rows = tuple(Role(row["name"], RoleKind(row["kind"]), row["reason"], row["size"]) for row in content["rows"])
-    return Roles(rows, content["potentials"])
+    return Roles(rows, content["potentials"], formula)
 
 
 def _verdict(fit: xr.Dataset) -> Verdict:

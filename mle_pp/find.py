@@ -112,6 +112,10 @@ def find_MLE(
     agree. Whether the end of the search is a maximum is decided by following the likelihood along every direction, not
     by the optimizer.
 
+    Bambi centers predictors: the intercept in its graph is that of centered ones. Of a Bambi model, the formula's own
+    intercept is estimated and reported, as `bambi.Model.fit` does, and `fix` and `initvals` are about it. A prior that
+    is kept is that of the graph. A PyMC model that was taken out of a Bambi model is an ordinary one.
+
     Examples
     --------
     >>> import pymc as pm

@@ -16,10 +16,6 @@ import pymc as pm
 
 from mle_pp.errors import ModelError
 
-# From an intercept to the coefficients of its formula, and to the means of their predictors.
-Shifts = Mapping[str, Mapping[str, np.ndarray]]
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Formula:
     """A Bambi model, as it was built at the time of the fit.
@@ -33,15 +29,19 @@ class Formula:
         For each intercept of centered predictors, by name: the coefficients by name, and the means that Bambi
         subtracted from the columns of their predictors. The formula's intercept is the graph's, minus the sum of the
         products.
+    starts : mapping of str to float
+        Where the search for an intercept begins, in the graph, where Bambi's own initial value has no meaning: zero,
+        for links like 1/μ.
     """
 
     model: pm.Model
     source: Any
-    shifts: Shifts
+    shifts: Mapping[str, Mapping[str, np.ndarray]]
+    starts: Mapping[str, float]
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the models, which do not pickle."""
-        return {"model": None, "source": None, "shifts": self.shifts}
+        return {"model": None, "source": None, "shifts": self.shifts, "starts": self.starts}
 
 
 def formula_of(model: Any) -> Formula | None:
@@ -60,10 +60,10 @@ def formula_of(model: Any) -> Formula | None:
     own = getattr(backend, "model", None)
     if not isinstance(own, pm.Model):
         return None
-    return Formula(own.root, model, _shifts(own.root, backend))
+    return Formula(own.root, model, _shifts(own.root, backend), _starts(own.root, model))
 
 
-def _shifts(model: pm.Model, backend: Any) -> Shifts:
+def _shifts(model: pm.Model, backend: Any) -> dict[str, dict[str, np.ndarray]]:
     shifts = {}
     for part in backend.distributional_components.values():
         design = part.design_matrix_without_intercept
@@ -77,6 +77,17 @@ def _shifts(model: pm.Model, backend: Any) -> Shifts:
         means = np.split(np.asarray(design, dtype=float).mean(axis=0), np.cumsum(widths)[:-1])
         shifts[intercept] = {_name(term): mean for term, mean in zip(terms, means, strict=True)}
     return shifts
+
+
+def _starts(model: pm.Model, source: Any) -> dict[str, float]:
+    parent = source.family.likelihood.parent
+    link, component = source.family.link[parent], source.conditional_parameters.get(parent)
+    intercept = getattr(component, "intercept_term", None)
+    if link.name not in ("inverse", "inverse_squared") or intercept is None or model[_name(intercept)].ndim:
+        return {}
+    # What stands beside the response, as in censored(), is in further columns
+    response = np.asarray(source.response_term.data, dtype=float)
+    return {_name(intercept): float(link.link(np.mean(response if response.ndim == 1 else response[:, 0])))}
 
 
 def _name(term: Any) -> str:

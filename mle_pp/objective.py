@@ -131,7 +131,7 @@ class ModelObjective:
         with backends.without_c_compiler():
             terms, priors = likelihood_terms(model, likelihood), log_densities(model, penalized)
             self.snapshot = copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
-            self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot, shifts=roles.shifts)
+            self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot, formula=roles.formula)
             graphs = evaluable(self.parameters.replace([*terms, *priors]))
         self.data = {**observed_data(model), **constant_data(model)}
         self.names = [variable.name for variable in likelihood]

@@ -28,7 +28,7 @@ from pytensor.xtensor.type import XTensorType
 from mle_pp import backends
 from mle_pp.derivatives import Jacobian
 from mle_pp.errors import ModelError
-from mle_pp.formula import Shifts
+from mle_pp.formula import Formula
 from mle_pp.layout import Layout, make_layout
 from mle_pp.supports import graph_bounds
 
@@ -82,10 +82,9 @@ class Parameters:
         Replacements of the model's data by copies.
     integrated : sequence of str
         Variables that graphs keep: neither in the vector nor held.
-    shifts : mapping of str to mapping of str to ndarray, optional
-        Variables that are estimated, started, held and reported minus a sum of means times other variables, as the
-        intercepts of Bambi's centered predictors are (see `formula`). They have no transform, and no support depends
-        on them.
+    formula : Formula, optional
+        Of a Bambi model, whose intercepts of centered predictors are estimated, started, held and reported as those of
+        the formula. They have no transform, and no support depends on them.
 
     Attributes
     ----------
@@ -109,12 +108,13 @@ class Parameters:
         initvals: Mapping[str, Any] | None = None,
         snapshot: Mapping[Variable, Variable] | None = None,
         integrated: Sequence[str] = (),
-        shifts: Shifts | None = None,
+        formula: Formula | None = None,
     ) -> None:
         self.model = model
         self.x = pt.vector("x", dtype="float64")
         self._snapshot = dict(snapshot or {})
-        self._shifts = {name: _shift(model, name, means) for name, means in (shifts or {}).items()}
+        self._starts = {} if formula is None else formula.starts
+        self._shifts = {} if formula is None else {n: _shift(model, n, means) for n, means in formula.shifts.items()}
         for argument, given in (("fix", fixed), ("initvals", initvals)):
             if given is not None and not isinstance(given, Mapping):
                 raise ModelError(f"{argument} takes a mapping of names to values: {argument}={{name: value}}.")
@@ -201,6 +201,7 @@ class Parameters:
     def _start(self, initvals: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Constrained starting values of every free variable."""
         start = initial_point(self.model)
+        start |= {name: np.asarray(value, dtype=start[name].dtype) for name, value in self._starts.items()}
         for given, argument in ((initvals, "initvals"), (fixed, "fix")):
             for name, value in given.items():
                 shape = start[name].shape

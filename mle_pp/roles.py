@@ -15,7 +15,7 @@ from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.type import continuous_dtypes
 
 from mle_pp.errors import ModelError
-from mle_pp.formula import Formula, Shifts, formula_of
+from mle_pp.formula import Formula, formula_of
 from mle_pp.latent_rule import centered, imputed, latent_variables, size_of
 from mle_pp.parameters import check_names
 from mle_pp.predictors import direct_parents
@@ -79,11 +79,6 @@ class Roles:
             if row.name == name:
                 return row
         raise KeyError(name)
-
-    @property
-    def shifts(self) -> Shifts:
-        """What is subtracted from the intercepts of a Bambi model's graph to have those of its formula."""
-        return {} if self.formula is None else self.formula.shifts
 
     def names(self, *kinds: RoleKind | str) -> list[str]:
         """The variables with one of these roles."""

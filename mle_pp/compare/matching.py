@@ -96,7 +96,7 @@ def matched_posterior(
         )
     layout = layout_of(est, chosen)
     check_layout(layout, posterior.isel(chain=0, draw=0), "the posterior")
-    unchecked = _check_data(est, idata)
+    unchecked = " ".join(filter(None, [_check_data(est, idata), _check_intercept(est, posterior, chosen)]))
     return aligned(posterior, layout)[chosen].assign_attrs(posterior.attrs), unchecked
 
 
@@ -120,6 +120,18 @@ def group_of(idata: Any, name: str) -> xr.Dataset | None:
     except (KeyError, TypeError):
         return None
     return group if isinstance(group, xr.Dataset) else group.to_dataset()
+
+
+def _check_intercept(est: Estimate, posterior: xr.Dataset, chosen: Sequence[str]) -> str:
+    """Bambi reports the intercepts of its formula, `pm.sample` those of centered predictors."""
+    shifted = [name for name in chosen if est.roles.formula is not None and name in est.roles.formula.shifts]
+    ours = posterior.attrs.get("inference_library") == "mle_pp"
+    if not shifted or ours or posterior.attrs.get("modeling_interface") == "bambi":
+        return ""
+    return (
+        f"idata does not say that it comes from the Bambi model's fit(): if pm.sample() made it, its "
+        f"{', '.join(shifted)} is that of centered predictors, and not the formula's."
+    )
 
 
 def _check_data(est: Estimate, idata: Any) -> str:

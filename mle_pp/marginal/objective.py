@@ -93,7 +93,7 @@ class MarginalObjective(ModelObjective):
         with backends.without_c_compiler():
             terms, priors = likelihood_terms(model, likelihood), log_densities(model, penalized)
             self.snapshot = copies([*terms, *priors, *model.basic_RVs, *model.deterministics])
-            self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot, integrated, roles.shifts)
+            self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot, integrated, roles.formula)
             self.latents = Latents(model, self.parameters, roles.names(RoleKind.RESTRICTED))
             graphs = evaluable(self.latents.replace([*terms, *self.latents.priors(), *priors]))
         self._terms = backends.build([self.latents.u, self.parameters.x], graphs[: len(terms)])
