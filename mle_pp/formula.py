@@ -16,6 +16,7 @@ import pymc as pm
 
 from mle_pp.errors import ModelError
 
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Formula:
     """A Bambi model, as it was built at the time of the fit.
