@@ -33,16 +33,19 @@ class Formula:
     starts : mapping of str to float
         Where the search for an intercept begins, in the graph, where Bambi's own initial value has no meaning: zero,
         for links like 1/μ.
+    parts : mapping of str to Any
+        Bambi's own linear predictors, by the name of the `Deterministic` that each makes.
     """
 
     model: pm.Model
     source: Any
     shifts: Mapping[str, Mapping[str, np.ndarray]]
     starts: Mapping[str, float]
+    parts: Mapping[str, Any]
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the models, which do not pickle."""
-        return {"model": None, "source": None, "shifts": self.shifts, "starts": self.starts}
+        return {"model": None, "source": None, "shifts": self.shifts, "starts": self.starts, "parts": {}}
 
 
 def formula_of(model: Any) -> Formula | None:
@@ -61,7 +64,8 @@ def formula_of(model: Any) -> Formula | None:
     own = getattr(backend, "model", None)
     if not isinstance(own, pm.Model):
         return None
-    return Formula(own.root, model, _shifts(own.root, backend), _starts(own.root, model))
+    parts = {_name(part.component): part for part in backend.distributional_components.values()}
+    return Formula(own.root, model, _shifts(own.root, backend), _starts(own.root, model), parts)
 
 
 def _shifts(model: pm.Model, backend: Any) -> dict[str, dict[str, np.ndarray]]:
@@ -92,7 +96,7 @@ def _starts(model: pm.Model, source: Any) -> dict[str, float]:
 
 
 def _name(term: Any) -> str:
-    """As its variable is called in the PyMC model."""
+    """What the variable of a term, or of a parameter, is called in the PyMC model."""
     return term.alias or term.name
 
 

@@ -16,7 +16,12 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
 
 from mle_pp.errors import ModelError
+from mle_pp.formula import Formula
 from mle_pp.objective import ModelObjective, shared_copy
+from mle_pp.redesign import redesigned
+
+# What Bambi calls the dim of its rows
+_ROWS = "__obs__"
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ def replaced_data(objective: ModelObjective, newdata: Any, coords: Mapping[str, 
     objective : ModelObjective
     newdata : mapping of str to array_like, DataFrame, Dataset or None
         By the names of the model's `pm.Data` containers. Columns of a DataFrame that are no container are left aside.
+        Of a Bambi model, a DataFrame with the columns of its formula.
     coords : mapping of str to sequence, optional
         Coordinate values of dims whose rows are others than those of the fit.
 
@@ -59,6 +65,8 @@ def replaced_data(objective: ModelObjective, newdata: Any, coords: Mapping[str, 
         if coords:
             raise ModelError("coords label new data: give newdata, too.")
         return NewData({}, dict(model.coords))
+    if objective.roles.formula is not None:
+        return _through_formula(objective.roles.formula, newdata, coords or {})
     containers = {variable.name: variable for variable in model.data_vars}
     if not containers:
         raise ModelError(
@@ -84,6 +92,24 @@ def replaced_data(objective: ModelObjective, newdata: Any, coords: Mapping[str, 
         )
     new = {dim: labels.get(dim, tuple(range(length))) for dim, length in lengths.items()}
     return NewData(replacements, {**model.coords, **new}, tuple(values))
+
+
+def _through_formula(formula: Formula, newdata: Any, coords: Mapping[str, Sequence[Any]]) -> NewData:
+    """New rows of a Bambi model, which holds no `pm.Data`."""
+    if isinstance(newdata, Mapping):
+        newdata = pd.DataFrame(dict(newdata))
+    if not isinstance(newdata, pd.DataFrame):
+        raise ModelError("newdata of a Bambi model is a DataFrame with the columns that its formula uses.")
+    if not len(newdata):
+        raise ModelError("newdata has no rows.")
+    if unknown := [dim for dim in coords if dim != _ROWS]:
+        raise ModelError(f"coords: {', '.join(unknown)} is no dim of newdata ({_ROWS}).")
+    labels = tuple(coords.get(_ROWS, newdata.index))
+    if len(labels) != len(newdata):
+        raise ModelError(f"coords has {len(labels)} values of {_ROWS}, newdata {len(newdata)}.")
+    length = formula.model.dim_lengths[_ROWS]
+    replacements = {**redesigned(formula, newdata), length: pt.constant(len(newdata), dtype=length.type.dtype)}
+    return NewData(replacements, {**formula.model.coords, _ROWS: labels}, tuple(map(str, newdata.columns)))
 
 
 def refuse_stale(objective: ModelObjective, data: NewData, variables: Sequence[Variable]) -> None:

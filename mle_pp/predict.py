@@ -127,7 +127,8 @@ def predict(
         them whose mean is known; with prediction intervals, all observed variables.
     newdata : mapping of str to array_like, DataFrame or Dataset, optional
         Values of the model's `pm.Data` containers by name, in any number of rows. Columns of a DataFrame that are no
-        container are left aside; its index labels the rows.
+        container are left aside; its index labels the rows. Of a Bambi model, a DataFrame with the columns that its
+        formula uses, of categories and groups of the fit.
     ci_prob : float, optional
         Default: ArviZ's ``rcParams["stats.ci_prob"]``.
     interval : {"confidence", "prediction"}

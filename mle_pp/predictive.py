@@ -16,7 +16,7 @@ from pymc.distributions.moments.means import mean
 from pymc.exceptions import UndefinedMomentException
 from pymc.logprob.basic import logcdf
 from pymc.pytensorf import find_rng_nodes
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RandomVariable
@@ -26,6 +26,7 @@ from mle_pp import backends
 from mle_pp.errors import ModelError
 from mle_pp.marginal import objective_of
 from mle_pp.objective import ModelObjective, shared_copy
+from mle_pp.redesign import rebuilt
 from mle_pp.roles import RoleKind
 
 # From a generator and a vector to the observed variables, by name.
@@ -67,7 +68,10 @@ def at_vector(
     replaced = {**objective.snapshot, **(data or {}), **dict(zip(free, values, strict=True))}
     if hold_observed:
         replaced |= {rv: _as(rv, objective.data[rv.name]) for rv in model.observed_RVs}
-    return graph_replace(list(variables), replaced, strict=False)
+    # Constants, which new data of a Bambi model replace, have types of their own length
+    constants = {variable: new for variable, new in (data or {}).items() if isinstance(variable, Constant)}
+    others = {variable: new for variable, new in replaced.items() if variable not in constants}
+    return graph_replace(rebuilt(list(variables), constants), others, strict=False)
 
 
 def _as(variable: Any, value: np.ndarray) -> Variable:

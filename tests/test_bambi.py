@@ -311,6 +311,82 @@ def test_compare_with_the_models_own_fit():
         mle.compare(est, idata)
 
 
+# -- other data ---------------------------------------------------------------------------------------------------
+
+NEW = pd.DataFrame(
+    {"x": [18.0, 23.0, 21.0], "z": [0.0, 1.0, -2.0], "c": ["b", "a", "b"], "off": 0.5}, index=list("pqr")
+)
+
+
+def test_prediction_at_new_data():
+    est = mle.find_MLE(bmb.Model("k ~ x + c + offset(off)", DATA, family="poisson"))
+    found = mle.predict(est, newdata=NEW)
+    other = smf.poisson("k ~ x + c", DATA, offset=DATA.off).fit(disp=0, tol=1e-14)
+    frame = other.get_prediction(NEW, offset=NEW.off).summary_frame()
+    for name in ("mu", "k"):
+        np.testing.assert_allclose(found.value[name], frame["predicted"], rtol=1e-6)
+        np.testing.assert_allclose(found.se[name], frame["se"], rtol=1e-5)
+    assert found.value["mu"].coords["__obs__"].values.tolist() == list("pqr")
+    # The model is as it was
+    np.testing.assert_allclose(mle.predict(est, "mu").value["mu"], other.predict(DATA, offset=DATA.off), rtol=1e-6)
+    # And draws are of as many rows
+    assert mle.simulate(est, 5, newdata=NEW, random_seed=1)["k"].shape == (1, 5, 3)
+
+
+def test_prediction_of_splines_and_of_two_predictors():
+    """Knots and means stay those of the fit."""
+    model = bmb.Model(bmb.Formula("y ~ bs(x, df=5)", "sigma ~ z + c"), DATA)
+    est = mle.find_MLE(model)
+    rows = [3, 7, 8, 30]
+    found = mle.predict(est, newdata=DATA.iloc[rows])
+    for name in ("mu", "sigma"):
+        np.testing.assert_allclose(found.value[name], est.derived[name].values[rows], rtol=1e-10)
+
+
+@pytest.mark.parametrize("family", ["categorical", "binomial"])
+def test_prediction_of_other_families(family):
+    data = DATA.assign(w=np.resize(["u", "v", "w", "u", "w", "v", "v"], len(DATA)), n=np.resize([5, 8, 3], len(DATA)))
+    data["s"] = np.minimum(data.k, data.n)
+    response = {"categorical": "w", "binomial": "p(s, n)"}[family]
+    est = mle.find_MLE(bmb.Model(f"{response} ~ x + c", data, family=family))
+    rows = [3, 7, 8, 30]
+    # What is predicted need not be given
+    found = mle.predict(est, newdata=data.iloc[rows].drop(columns=["w", "s"]))
+    np.testing.assert_allclose(found.value["p"], est.derived["p"].values[rows], rtol=1e-10)
+    if family == "binomial":
+        np.testing.assert_allclose(found.value[response], found.value["p"] * data.n.iloc[rows].to_numpy(), rtol=1e-10)
+
+
+@needs_cases
+def test_prediction_for_known_groups():
+    data = pd.read_csv(MIXED / "sleepstudy.csv")
+    est = mle.find_MLE(bmb.Model("Reaction ~ Days + (Days|Subject)", data))
+    new = pd.DataFrame({"Days": [12.0, 0.5], "Subject": [310, 308]})
+    found = mle.predict(est, newdata=new)
+    modes = [est.latent[name].sel(Subject__factor_dim=["310", "308"]).values for name in ("1|Subject", "Days|Subject")]
+    slope = float(est.params["Days"]) + modes[1]
+    expected = float(est.params["Intercept"]) + modes[0] + slope * new.Days.to_numpy()
+    np.testing.assert_allclose(found.value["Reaction"], expected, rtol=1e-8)
+    old = mle.predict(est, newdata=data.iloc[[4, 99]])
+    np.testing.assert_allclose(old.value["Reaction"], est.latent["mu"].values[[4, 99]], rtol=1e-8)
+    np.testing.assert_allclose(old.se["Reaction"], est.latent["mu_se"].values[[4, 99]], rtol=1e-6)
+    with pytest.raises(mle.ModelError, match="999"):
+        mle.predict(est, newdata=new.assign(Subject=999))
+
+
+def test_new_data_that_are_not():
+    est = mle.find_MLE(bmb.Model("y ~ x + c", DATA))
+    for new, match in (
+        (NEW.drop(columns="x"), "no column x"),
+        (NEW.assign(c="d"), "not present in the original data"),
+        (NEW.assign(x=np.nan), "NaN"),
+        (NEW.iloc[:0], "no rows"),
+        ([1.0], "DataFrame"),
+    ):
+        with pytest.raises(mle.ModelError, match=match):
+            mle.predict(est, newdata=new)
+
+
 # -- what is refused ----------------------------------------------------------------------------------------------
 
 
