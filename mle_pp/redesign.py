@@ -6,11 +6,12 @@ knots of a spline, the same levels of a category), and the means that were subtr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pytensor.compile.builders import OpFromGraph
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import ancestors, toposort
 
@@ -58,30 +59,35 @@ def redesigned(formula: Formula, newdata: pd.DataFrame) -> dict[Variable, Variab
                         f"newdata: {term} has the same values as another term in the data of the fit, and others here, "
                         f"so that the two cannot be told apart in the graph."
                     )
-                found[constant] = backends.as_tensor(np.asarray(new, dtype=constant.data.dtype))
+                found[constant] = backends.as_tensor(np.asarray(new))
                 done.add(constant)
     trials = _trials(formula, newdata)
     if trials is not None:
         old, new = trials
         inputs = [v for rv in formula.model.observed_RVs for v in rv.owner.inputs]
         direct = [v for v in _constants(formula, inputs) if v not in done and _equal(v.data, old)]
-        found |= {v: backends.as_tensor(np.asarray(new, dtype=v.data.dtype)) for v in direct}
+        found |= {v: backends.as_tensor(np.asarray(new)) for v in direct}
     return found
 
 
-def rebuilt(outputs: list[Variable], replaced: dict[Variable, Variable]) -> list[Variable]:
+def rebuilt(outputs: Sequence[Variable], replaced: Mapping[Variable, Variable]) -> list[Variable]:
     """Graphs with constants replaced by others of any length: what depends on them is made anew."""
     if not replaced:
-        return outputs
+        return list(outputs)
     made = dict(replaced)
     for node in toposort(outputs):
         if any(variable in made for variable in node.inputs):
-            new = node.op.make_node(*[made.get(variable, variable) for variable in node.inputs])
-            made.update(zip(node.outputs, new.outputs, strict=True))
+            inputs = [made.get(variable, variable) for variable in node.inputs]
+            if isinstance(node.op, OpFromGraph):
+                # Its own graph insists on the lengths it was made with
+                new = rebuilt(node.op.inner_outputs, dict(zip(node.op.inner_inputs, inputs, strict=True)))
+            else:
+                new = node.op.make_node(*inputs).outputs
+            made.update(zip(node.outputs, new, strict=True))
     return [made.get(variable, variable) for variable in outputs]
 
 
-def _constants(formula: Formula, outputs: list[Variable]) -> list[Any]:
+def _constants(formula: Formula, outputs: Sequence[Variable]) -> list[Any]:
     """Arrays that these depend on, without those of priors."""
     found = ancestors(outputs, blockers=formula.model.free_RVs)
     return [v for v in found if isinstance(v, Constant) and isinstance(v.data, np.ndarray) and v.data.ndim]

@@ -374,6 +374,13 @@ def test_prediction_for_known_groups():
         mle.predict(est, newdata=new.assign(Subject=999))
 
 
+def test_draws_of_censored_observations_at_new_data():
+    """An operation with a graph of its own, of as many rows as the fit had."""
+    data = DATA.assign(status="none")
+    est = mle.find_MLE(bmb.Model("censored(pos, status) ~ x", data, family="weibull"))
+    assert mle.simulate(est, 4, newdata=NEW, random_seed=1).sizes["__obs__"] == 3
+
+
 def test_new_data_that_are_not():
     est = mle.find_MLE(bmb.Model("y ~ x + c", DATA))
     for new, match in (
