@@ -60,7 +60,7 @@ def formula_of(model: Any) -> Formula | None:
         return model if isinstance(model, Formula) else None
     if getattr(model, "built", None) is False:
         model.build()
-    backend = getattr(model, "backend", None)
+    backend: Any = getattr(model, "backend", None)
     own = getattr(backend, "model", None)
     if not isinstance(own, pm.Model):
         return None
