@@ -185,7 +185,7 @@ def inline(outputs: Sequence[Variable]) -> list[Variable]:
 def frontier(outputs: Sequence[Variable], inputs: Sequence[Variable]) -> list[Variable]:
     """What `outputs` are computed from that does not depend on `inputs`: the last such results, no constants."""
     free = set(inputs)
-    nodes = toposort(outputs)
+    nodes = list(toposort(outputs))
     for node in nodes:
         if any(variable in free for variable in node.inputs):
             free.update(node.outputs)

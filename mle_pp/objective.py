@@ -82,6 +82,13 @@ class Objective(Protocol):
         """How many observations, but not all, have density zero: `x` is outside the support of these data."""
 
 
+class Costly(Objective, Protocol):
+    """An objective of which a Hessian costs several gradients."""
+
+    def expect(self, x: np.ndarray, hessian: np.ndarray) -> None:
+        """Prepare for a Hessian at `x`, which is roughly known."""
+
+
 class ModelObjective:
     """The log-likelihood of a PyMC model, plus the kept priors of penalized variables.
 

@@ -156,7 +156,7 @@ class Case:
         size = np.maximum(
             np.minimum(1e-10 * np.maximum(np.abs(x), self.objective.units), self._tiny), 4 * np.spacing(x)
         )
-        for _ in range(3):
+        for _ in range(1 if self.objective.is_costly else 3):
             step = rng.normal(size=x.size) * size
             second = self.objective.value(x + step) + self.objective.value(x - step) - 2 * value
             spread.append(abs(second) if np.isfinite(second) else 0.0)
@@ -188,14 +188,17 @@ class Case:
     def _falls_as_expected(self, error: np.ndarray, on_ridge: bool) -> bool:
         """Whether t standard errors cost about ½ t², both ways, at two t at which that is visible.
 
-        At two, for what falls with another power of the distance does so by that much somewhere, too.
+        At two, for what falls with another power of the distance does so by that much somewhere, too; where values are
+        costly, at one if it is ½ t² nearly.
         """
         t, before = 1.0, False
         while 0.5 * t**2 > 20 * self.noise:
             ends = [self.x + sign * t * error for sign in (1, -1)]
             values = [self.back_to_ridge(x, error)[1] if on_ridge else self.objective.value(x) for x in ends]
-            now = all(0.3 * t**2 < self.value - value < 1.2 * t**2 for value in values)
-            if now and before:
+            falls = [(self.value - value) / t**2 for value in values]
+            now = all(0.3 < fall < 1.2 for fall in falls)
+            nearly = self.objective.is_costly and all(0.45 < fall < 0.55 for fall in falls)
+            if now and (before or nearly):
                 return True
             t, before = t / 4, now
         return False

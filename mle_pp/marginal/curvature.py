@@ -78,12 +78,20 @@ class Curvature(Protocol):
 
 
 class Built:
-    """An interpreted function, with all that does not depend on its inputs computed beforehand."""
+    """An interpreted function, with all that does not depend on its inputs computed beforehand.
 
-    def __init__(self, inputs: Sequence[Variable], outputs: Sequence[Variable]) -> None:
+    Parameters
+    ----------
+    inputs, outputs : sequence of Variable
+    held : Variable, optional
+        An input that stays as it is for many calls: what depends on it alone is computed when it changes.
+    """
+
+    def __init__(self, inputs: Sequence[Variable], outputs: Sequence[Variable], held: Variable | None = None) -> None:
+        self._held = None if held is None else list(inputs).index(held)
         with backends.without_c_compiler():
-            known = backends.frontier(outputs, inputs)
-            self._beforehand = backends.build([], known)
+            known = backends.frontier(outputs, [variable for variable in inputs if variable is not held])
+            self._beforehand = backends.build([], known) if held is None else Built([held], known)
             given = [variable.type() for variable in known]
             graphs = graph_replace(list(outputs), dict(zip(known, given, strict=True)), strict=False)
             self._function = backends.build([*inputs, *given], graphs)
@@ -91,10 +99,18 @@ class Built:
 
     def refresh(self) -> None:
         """Compute once more what the shared variables have made of it."""
-        self._values = self._beforehand()
+        self._key: bytes | None = None
+        if isinstance(self._beforehand, Built):
+            self._beforehand.refresh()
+        else:
+            self._values = self._beforehand()
 
     def __call__(self, *arguments: np.ndarray) -> Arrays:
         """The outputs."""
+        if self._held is not None:
+            held = arguments[self._held]
+            if self._key != held.tobytes():
+                self._key, self._values = held.tobytes(), self._beforehand(held)
         return self._function(*arguments, *self._values)
 
 
@@ -149,7 +165,7 @@ class Colored(_Refreshing):
 
     @cached_property
     def _local(self) -> Callable[..., Arrays]:
-        return build([self._u, self._x], [self._total, *self._tangents, *self._second])
+        return build([self._u, self._x], [self._total, *self._tangents, *self._second], self._x)
 
     def local(self, u: np.ndarray, x: np.ndarray) -> Local:
         """Value, gradient and Hessian."""
@@ -167,7 +183,7 @@ class Colored(_Refreshing):
 
     @cached_property
     def _values(self) -> Callable[..., Arrays]:
-        return build([self._u, self._x], [self._total, *(piece.graph for piece in self._parts)])
+        return build([self._u, self._x], [self._total, *(piece.graph for piece in self._parts)], self._x)
 
     def values(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The value of each component."""

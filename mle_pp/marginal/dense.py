@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
@@ -24,7 +23,6 @@ class State:
     pivots: np.ndarray
     factor: np.ndarray
     tail: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
-    matrices: list[Any] = field(default_factory=list)
 
 
 def fits(need: int) -> bool:

@@ -53,8 +53,12 @@ def find_mode(curvature: Curvature, x: np.ndarray, start: np.ndarray) -> Mode | 
         return None
     damping = np.zeros(elimination.n_components)
     last = np.inf
+    factor, factored = None, None
     for _ in range(_ITERATIONS):
-        factor, damping = _factor(curvature, here, damping)
+        # The Hessian of normal data does not depend on the latents
+        if factored is None or np.any(damping) or not np.array_equal(here.entries, factored):
+            factor, damping = _factor(curvature, here, damping)
+            factored = None if np.any(damping) else here.entries
         if factor is None:
             return None
         step = factor.solve(here.gradient)
@@ -73,16 +77,14 @@ def find_mode(curvature: Curvature, x: np.ndarray, start: np.ndarray) -> Mode | 
 def _factor(curvature: Curvature, here: Local, damping: np.ndarray) -> tuple[Factorization | None, np.ndarray]:
     """The Hessian factorized, with as much added to its diagonal as makes it positive definite."""
     elimination = curvature.elimination
-    diagonal = elimination.rows == elimination.cols
-    own = here.entries[diagonal]
-    owner = elimination.components[elimination.rows[diagonal]]
-    scale = np.ones(elimination.n_components)
-    np.maximum.at(scale, owner, np.abs(own))
     for _ in range(60):
         entries = here.entries
         if np.any(damping):
             entries = entries.copy()
-            entries[diagonal] += (damping * scale)[owner]
+            owner = elimination.components[elimination.rows[elimination.diagonal]]
+            scale = np.ones(elimination.n_components)
+            np.maximum.at(scale, owner, np.abs(here.entries[elimination.diagonal]))
+            entries[elimination.diagonal] += (damping * scale)[owner]
         factor = elimination.factor(entries)
         if np.all(factor.positive):
             return factor, damping

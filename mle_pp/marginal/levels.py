@@ -176,19 +176,22 @@ class Levels:
 
     def solve(self, state: State, b: np.ndarray, x: np.ndarray) -> None:
         """Put the solution into the rows of x that are this part's."""
-        y, pivots = b[self.nodes], state.pivots[:, None]
-        if not state.matrices:
-            for level in self.levels:
-                shape, stop = (len(level.starts) - 1, self.nodes.size - level.nodes.stop), level.nodes.stop
-                matrix = csr_array((state.factor[level.entries], level.col - stop, level.starts), shape=shape)
-                state.matrices.append(matrix)
-        for level, matrix in zip(self.levels, state.matrices, strict=True):
-            y[level.nodes.stop :] -= matrix.T @ y[level.nodes]
+        for k in range(b.shape[1]):
+            x[self.nodes, k] = self._solve(state, b[self.nodes, k])
+
+    def _solve(self, state: State, y: np.ndarray) -> np.ndarray:
+        """For one right-hand side, in the order of elimination; in its place."""
+        for level in self.levels:
+            stop = level.nodes.stop
+            moved = state.factor[level.entries] * y[level.nodes][level.row]
+            y[stop:] -= np.bincount(level.col - stop, weights=moved, minlength=y.size - stop)
         if len(self.labels):
             y[self.start :] = dpotrs(state.tail, y[self.start :], lower=0)[0]
-        for level, matrix in zip(reversed(self.levels), reversed(state.matrices), strict=True):
-            y[level.nodes] = y[level.nodes] / pivots[level.nodes] - matrix @ y[level.nodes.stop :]
-        x[self.nodes] = y
+        y[: self.start] /= state.pivots[: self.start]
+        for level in reversed(self.levels):
+            moved = state.factor[level.entries] * y[level.col]
+            y[level.nodes] -= np.bincount(level.row, weights=moved, minlength=level.nodes.stop - level.nodes.start)
+        return y
 
     def inverse(self, state: State, out: np.ndarray) -> None:
         """Put the entries of the inverse where this part's entries are: backward from the tail (Takahashi)."""

@@ -50,6 +50,7 @@ _LOG_2PI = np.log(2 * np.pi)
 _MANY_ROWS = 20_000
 # The step of a difference, in standard errors
 _FRACTION = 5e-4
+_REMEMBERED = 100
 
 
 class MarginalObjective(ModelObjective):
@@ -99,6 +100,7 @@ class MarginalObjective(ModelObjective):
         self._terms = backends.build([self.latents.u, self.parameters.x], graphs[: len(terms)])
         self._kept = backends.build([self.latents.u, self.parameters.x], graphs[len(graphs) - len(priors) :])
         self._known: tuple[bytes | None, Mode | None] = (None, None)
+        self._values: dict[bytes, float] = {}
         self._last = self.latents.initial
         self._steps: np.ndarray | None = None
         shapes = self._check_start()
@@ -128,7 +130,7 @@ class MarginalObjective(ModelObjective):
             Blocks that are too large for it.
         """
         other = copy.copy(self)
-        other.quadrature_points = points
+        other.quadrature_points, other._values = points, {}
         other._quadrature = Quadrature(self.curvature, points, self.latents.names)
         return other
 
@@ -140,7 +142,7 @@ class MarginalObjective(ModelObjective):
     def refresh(self) -> None:
         """Take in what the variables that hold the data have become."""
         self.curvature.refresh()
-        self._known = (None, None)
+        self._known, self._values = (None, None), {}
 
     # -- the inner problem ----------------------------------------------------------------------------------------
 
@@ -162,12 +164,19 @@ class MarginalObjective(ModelObjective):
 
     def value(self, x: np.ndarray) -> float:
         """The marginal log-likelihood, plus kept priors; -inf where the latents have no mode."""
+        key = x.tobytes()
+        if key not in self._values:
+            # The diagnosis asks several times for the same points
+            if len(self._values) == _REMEMBERED:
+                del self._values[next(iter(self._values))]
+            self._values[key] = self._value(x)
+        return self._values[key]
+
+    def _value(self, x: np.ndarray) -> float:
         mode = self.mode(x)
         if mode is None:
             return -np.inf
-        if self._quadrature is not None:
-            return self._quadrature.value(mode, x)
-        return laplace(mode)
+        return laplace(mode) if self._quadrature is None else self._quadrature.value(mode, x)
 
     def value_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and exact gradient."""
@@ -194,14 +203,24 @@ class MarginalObjective(ModelObjective):
         matrix = np.zeros((x.size, x.size))
         for k, step in enumerate(steps):
             matrix[k] = self._column(x, k, step)
-        for k, bend in enumerate(np.abs(np.diag(matrix))):
-            fitting = np.clip(_FRACTION / np.sqrt(max(bend, 1e-300)), 1e-7, 1e-2 * max(1.0, abs(x[k])))
-            if np.isfinite(bend) and not 1 / 3 < steps[k] / fitting < 3:
+        for k, fitting in enumerate(self._fitting_steps(x, matrix)):
+            if np.isfinite(matrix[k, k]) and not 1 / 3 < steps[k] / fitting < 3:
                 steps[k] = fitting
                 matrix[k] = self._column(x, k, fitting)
         self._steps = steps
         self.mode(x)
         return 0.5 * (matrix + matrix.T)
+
+    def expect(self, x: np.ndarray, hessian: np.ndarray) -> None:
+        """Choose the steps of differences by a Hessian that is roughly the one at `x`."""
+        if np.all(np.isfinite(hessian)):
+            self._steps = self._fitting_steps(x, hessian)
+
+    @staticmethod
+    def _fitting_steps(x: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+        """Fractions of conditional standard errors."""
+        errors = 1 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
+        return np.clip(_FRACTION * errors, 1e-7, 1e-2 * np.maximum(1.0, np.abs(x)))
 
     def _column(self, x: np.ndarray, k: int, step: float) -> np.ndarray:
         """The change of the gradient along a coordinate."""

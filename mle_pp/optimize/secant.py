@@ -1,8 +1,8 @@
 """For objectives whose Hessian costs many gradients: a trust region on a matrix that learns from the gradients seen.
 
-The matrix starts as forward differences of the gradient and takes the symmetric rank-one update (Conn, Gould and Toint
-1991; Nocedal and Wright, Numerical Optimization, 2nd ed., section 6.2), which may be indefinite, as the true one may be
-far from the maximum. The true Hessian is computed at the best of the ends only.
+The matrix starts as forward differences of the gradient, made definite. It takes the symmetric rank-one update where it
+stays definite with that, else the damped BFGS update (Powell 1978; Nocedal and Wright, Numerical Optimization, 2nd ed.,
+sections 6.2 and 18.3). The true Hessian is computed at the best of the ends only.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ from typing import cast
 
 import numpy as np
 
-from mle_pp.objective import Objective
+from mle_pp.objective import Costly, Objective
 from mle_pp.optimize.newton import newton, trust_region
 from mle_pp.optimize.optimum import Optimum, Stop
 
 _STEP = 1e-4
-# A step that promises less is a millionth of a standard error long, and the Hessian at its end is the same
-_SAME = 1e-12
+# The least eigenvalue of the matrix, scaled to a diagonal of ones, at the start and after a rank-one update
+_DEFINITE, _STILL = 1e-6, 1e-4
+# Scales that are expected to be wrong by more than this, in log-units, are set right before the search
+_MATTERS = 0.5
+_FARTHEST = 6.0
+# A step that promises less is a hundred-thousandth of a standard error long, and the Hessian at its end is the same
+_SAME = 1e-10
 
 
 class _Learning:
@@ -56,33 +61,73 @@ class _Learning:
         return value, gradient, self._matrix
 
     def _differences(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        columns = []
-        for k in range(x.size):
-            shift = np.zeros(x.size)
-            shift[k] = _STEP * max(1.0, abs(x[k]))
-            columns.append((self._objective.value_gradient(x + shift)[1] - gradient) / shift[k])
-        matrix = np.array(columns).reshape(x.size, x.size)
-        return 0.5 * (matrix + matrix.T)
+        columns = np.array([slope(self._objective, x, gradient, k) for k in range(x.size)]).reshape(x.size, x.size)
+        if not np.all(np.isfinite(columns)):
+            return columns
+        scale = np.sqrt(np.maximum(np.abs(np.diag(columns)), np.finfo(float).tiny))
+        values, vectors = np.linalg.eigh(0.5 * (columns + columns.T) / np.outer(scale, scale))
+        values = -np.maximum(np.abs(values), _DEFINITE)
+        return (vectors * values) @ vectors.T * np.outer(scale, scale)
 
     def _learn(self, step: np.ndarray, change: np.ndarray) -> None:
         rest = change - self._matrix @ step
         product = float(rest @ step)
-        if abs(product) > 1e-8 * float(np.linalg.norm(rest) * np.linalg.norm(step)):
-            self._matrix = self._matrix + np.outer(rest, rest) / product
+        if abs(product) <= 1e-8 * float(np.linalg.norm(rest) * np.linalg.norm(step)):
+            return
+        new = self._matrix + np.outer(rest, rest) / product
+        scale = np.sqrt(-np.diag(self._matrix))
+        if np.linalg.eigvalsh(new / np.outer(scale, scale))[-1] > -_STILL:
+            new = _damped(-self._matrix, step, -change)
+        self._matrix = new
+
+
+def slope(objective: Objective, x: np.ndarray, gradient: np.ndarray, k: int) -> np.ndarray:
+    """The change of the gradient along a coordinate, by a forward difference."""
+    shift = np.zeros(x.size)
+    shift[k] = _STEP * max(1.0, abs(x[k]))
+    return (objective.value_gradient(x + shift)[1] - gradient) / shift[k]
+
+
+def _damped(matrix: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """The BFGS update of a positive-definite matrix, with as much of the old one as keeps it so; negative."""
+    product = matrix @ step
+    old, now = float(step @ product), float(step @ change)
+    share = 1.0 if now >= 0.2 * old else 0.8 * old / (old - now)
+    mixed = share * change + (1 - share) * product
+    return np.outer(product, product) / old - np.outer(mixed, mixed) / float(step @ mixed) - matrix
+
+
+def sized(objective: Objective, start: np.ndarray) -> np.ndarray:
+    """The start with scales of about the right size, each on its own, if that is a higher point.
+
+    The likelihood of a scale σ = eˣ is about −m x − S/(2σ²). Its slope and curvature tell m and S, and with them the
+    maximum, wherever σ begins; Newton's method would go there in steps of about a log-unit.
+    """
+    scales = np.flatnonzero(objective.units > 0).tolist()
+    value, gradient = objective.value_gradient(start)
+    if not np.isfinite(value) or not scales:
+        return start
+    moved = start.copy()
+    for k in scales:
+        half = -0.5 * slope(objective, start, gradient, k)[k]
+        if half > 0 and half > gradient[k]:
+            moved[k] += np.clip(0.5 * np.log(half / (half - gradient[k])), -_FARTHEST, _FARTHEST)
+    if np.abs(moved - start).max() < _MATTERS or not objective.value(moved) > value:
+        return start
+    return moved
 
 
 def secant(objective: Objective, start: np.ndarray) -> Optimum:
     """Maximize with a learned Hessian, which the result carries: `polished` gives it the true one."""
-    learning = _Learning(objective)
     found = trust_region(
-        cast(Objective, learning),
-        start,
+        cast(Objective, _Learning(objective)),
+        sized(objective, start),
         "secant",
         lambda point: point.hessian,
         300,
         window=15,
         least=1e-7,
-        enough=0.1 * _SAME,
+        enough=_SAME,
     )
     return replace(found, is_rough=bool(np.isfinite(found.value)))
 
@@ -91,6 +136,7 @@ def polished(objective: Objective, rough: Optimum) -> Optimum:
     """A result with the true Hessian, and what Newton's method gains with that."""
     if not rough.is_rough:
         return rough
+    cast(Costly, objective).expect(rough.x, rough.hessian)
     value, gradient, hessian = objective.derivatives(rough.x)
     exact = replace(rough, value=value, gradient=gradient, hessian=hessian, is_rough=False)
     if rough.stop is Stop.FAR or not np.all(np.isfinite(hessian)):
