@@ -24,6 +24,7 @@ from mle_pp.intervals.endpoint import Endpoint, HigherPointError, Point, Top, ne
 from mle_pp.intervals.path import Ending, Path, follow, maximum_at, off_the_edge, refined
 from mle_pp.intervals.scalars import Coordinate, Limits, Target, target
 from mle_pp.linalg import inverse_on
+from mle_pp.optimize import learning_at
 from mle_pp.verdict import Status
 
 if TYPE_CHECKING:
@@ -318,7 +319,7 @@ def top_of(est: Estimate, limits: Limits) -> Top:
     """The maximum with its derivatives."""
     optimum = est._optimum
     point = Point(optimum.x, optimum.value, optimum.gradient, optimum.hessian)
-    return Top(est._objective, point, limits.basis, limits.special.drift)
+    return Top(learning_at(est._objective, optimum), point, limits.basis, limits.special.drift)
 
 
 def _at_support(est: Estimate, scalar: Target, prob: float) -> Profile:

@@ -8,7 +8,7 @@ sections 6.2 and 18.3). The true Hessian is computed at the best of the ends onl
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,31 +26,25 @@ _FARTHEST = 6.0
 _SAME = 1e-10
 
 
-class _Learning:
-    """An objective with a Hessian that is learned."""
+class Learning:
+    """An objective with a Hessian that is learned, from where all is known if it is known anywhere."""
 
     has_information = False
     is_costly = True
     default_starts = 1
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, known: Optimum | None = None) -> None:
         self._objective = objective
-        self._x: np.ndarray | None = None
-        self._gradient = np.zeros(0)
-        self._matrix = np.zeros((0, 0))
+        self._x = None if known is None else known.x
+        self._gradient = np.zeros(0) if known is None else known.gradient
+        self._matrix = np.zeros((0, 0)) if known is None else known.hessian
 
-    @property
-    def size(self) -> int:
-        return self._objective.size
-
-    @property
-    def units(self) -> np.ndarray:
-        return self._objective.units
-
-    def value(self, x: np.ndarray) -> float:
-        return self._objective.value(x)
+    def __getattr__(self, name: str) -> Any:
+        # Everything else is asked of the objective itself
+        return getattr(self._objective, name)
 
     def derivatives(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, gradient and the Hessian learned so far."""
         value, gradient = self._objective.value_gradient(x)
         if np.all(np.isfinite(gradient)):
             if self._x is None:
@@ -120,7 +114,7 @@ def sized(objective: Objective, start: np.ndarray) -> np.ndarray:
 def secant(objective: Objective, start: np.ndarray) -> Optimum:
     """Maximize with a learned Hessian, which the result carries: `polished` gives it the true one."""
     found = trust_region(
-        cast(Objective, _Learning(objective)),
+        cast(Objective, Learning(objective)),
         sized(objective, start),
         "secant",
         lambda point: point.hessian,
@@ -130,6 +124,13 @@ def secant(objective: Objective, start: np.ndarray) -> Optimum:
         enough=_SAME,
     )
     return replace(found, is_rough=bool(np.isfinite(found.value)))
+
+
+def learning_at(objective: Objective, optimum: Optimum) -> Objective:
+    """An objective as cheap as it gets around a maximum: with a learned Hessian, if a true one costs gradients."""
+    if not objective.is_costly or not np.all(optimum.eigen.values > 1e-6):
+        return objective
+    return cast(Objective, Learning(objective, optimum))
 
 
 def polished(objective: Objective, rough: Optimum) -> Optimum:
