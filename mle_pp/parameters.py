@@ -408,10 +408,18 @@ class Parameters:
 
     @cached_property
     def derived_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Between which values the `Deterministic`s lie, as their graphs show, in the order of `derived_layout`."""
+        """Between which values the `Deterministic`s lie, in the order of `derived_layout`.
+
+        As their graphs show; of what PyMC derives from a Cholesky factor, by its nature.
+        """
         with backends.without_c_compiler():
             pair = graph_bounds([self.derived_graph], self.x)[0]
             lower, upper = backends.build([self.x], [pt.as_tensor(end) for end in pair])(self.initial)
+        owners = np.array(self.derived_layout.owners())
+        for name, transform in self.transforms.items():
+            if getattr(transform, "name", None) == "cholesky-cov-packed":
+                lower[owners == f"{name}_stds"] = 0.0
+                lower[owners == f"{name}_corr"], upper[owners == f"{name}_corr"] = -1.0, 1.0
         return lower, upper
 
     def declared_bounds(self, name: str) -> list[float]:
