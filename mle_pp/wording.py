@@ -196,8 +196,11 @@ def at_latent_edges(
     for name, values in latents.items():
         edges = {label: end for label, end in rest.items() if names_of(parameters, [label]) == [name]}
         own = [end for label, end in ends.items() if names_of(parameters, [label]) == [name]]
-        is_factor = getattr(parameters.transforms[name], "name", None) == "cholesky-cov-packed"
-        named = _of_factor(name, np.array(own)) if is_factor else edges
+        named = edges
+        if (transform := getattr(parameters.transforms[name], "name", None)) == "cholesky-cov-packed":
+            named = _of_factor(name, np.array(own))
+        elif transform == "cholesky_corr_asinh":
+            named = {label: end for label, end in edges.items() if end != 0}
         if scales := {label: end for label, end in named.items() if end == 0}:
             findings.append(_no_variation(scales, list(edges), values, supremum, single=name in scales))
         if correlations := {label: end for label, end in named.items() if abs(end) == 1}:

@@ -4,11 +4,13 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import pytest
+from pymc.distributions.transforms import CholeskyCorrTransform
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, norm
 
 import mle_pp as mle
 from mle_pp.intervals.scalars import target
+from mle_pp.stretched import Stretched
 from mle_pp.verdict import Status
 
 # -- scales --------------------------------------------------------------------------------------------------------
@@ -118,9 +120,14 @@ def slopes(y: np.ndarray, sign: int, form: str) -> pm.Model:
     """Correlated random intercepts and slopes; time runs backwards for the sign -1, which turns the correlation."""
     with pm.Model(coords={"group": range(GROUPS), "effect": ["intercept", "slope"]}) as model:
         beta, sigma = pm.Normal("beta", 0, 10, dims="effect"), pm.HalfNormal("sigma", 5)
-        if form == "rho":
-            sd, rho = pm.HalfNormal("sd", 5, dims="effect"), pm.Uniform("rho", -1, 1)
-            chol = sd[:, None] * pt.stack([pt.stack([1.0, 0.0]), pt.stack([rho, pt.sqrt(1 - rho**2)])])
+        if form in ("rho", "factor"):
+            sd = pm.HalfNormal("sd", 5, dims="effect")
+            if form == "rho":
+                rho = pm.Uniform("rho", -1, 1)
+                root = pt.stack([pt.stack([1.0, 0.0]), pt.stack([rho, pt.sqrt(1 - rho**2)])])
+            else:
+                root = pm.LKJCorr("factor", n=2, eta=1)
+            chol = sd[:, None] * root
         else:
             chol, *_ = pm.LKJCholeskyCov("chol", n=2, eta=1, sd_dist=pm.HalfNormal.dist(5, shape=2))
         if form == "centered":
@@ -131,7 +138,18 @@ def slopes(y: np.ndarray, sign: int, form: str) -> pm.Model:
     return model
 
 
-@pytest.mark.parametrize(("form", "sign"), [("centered", 1), ("centered", -1), ("offsets", -1), ("rho", 1)])
+# By form: of what the finding speaks, with its variables
+NAMED = {
+    "centered": ("chol_corr[0, 1]", "chol[2]"),
+    "offsets": ("chol_corr[0, 1]", "chol[2]"),
+    "rho": ("rho",),
+    "factor": ("factor[1, 0]", "factor[1, 1]"),
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "sign"), [("centered", 1), ("centered", -1), ("offsets", -1), ("rho", 1), ("factor", -1)]
+)
 def test_correlation_on_its_edge(form, sign):
     y = growth()
     loglik, (sigma, first, second, _) = dense(y, rank=1)
@@ -140,17 +158,16 @@ def test_correlation_on_its_edge(form, sign):
         est = mle.find_MLE(slopes(y, sign, form))
     assert est.verdict.status is Status.BOUNDARY
     [finding] = est.verdict.findings
-    label = "rho" if form == "rho" else "chol_corr[0, 1]"
-    assert finding.variables == (("rho",) if form == "rho" else (label, "chol[2]"))
+    assert finding.variables == NAMED[form]
+    label = finding.variables[0]
     assert finding.message.startswith(f"{label} = {sign}: as estimated, one effect is an exact multiple of another")
     assert est.loglik == pytest.approx(loglik, abs=1e-8)
     assert float(est.params["sigma"]) == pytest.approx(abs(sigma), rel=1e-5)
-    sd = est.params["sd"] if form == "rho" else est.derived["chol_stds"]
+    sd = est.params["sd"] if form in ("rho", "factor") else est.derived["chol_stds"]
     np.testing.assert_allclose(sd, np.abs([first, second]), rtol=1e-4)
-    correlation = est.params["rho"] if form == "rho" else est.derived["chol_corr"][0, 1]
-    assert float(correlation) == pytest.approx(sign, abs=1e-12)
-    table = est.summary()
-    assert np.isnan(table.loc[label, "se":].to_numpy(dtype=float)).all()
+    row = est.summary(round_to="none").loc[label]
+    assert row["mle"] == pytest.approx(sign, abs=1e-12)
+    assert row.drop("mle").isna().all()
 
 
 def test_constants_have_no_error():
@@ -166,3 +183,15 @@ def test_constants_have_no_error():
     # where a profile that does not fall to the cutoff ends
     assert target(est, "chol_corr[0, 1]").bounds == (-1, 1)
     assert target(est, "chol_stds[1]").bounds == (0, np.inf)
+
+
+def test_the_scale_of_a_factor():
+    """There and back, and the determinant by differences."""
+    own = CholeskyCorrTransform(3)
+    x = np.array([0.4, -2.0, 1.1])
+    stretched = Stretched(own)
+    np.testing.assert_allclose(stretched.forward(stretched.backward(x)).eval(), x, rtol=1e-12)
+    np.testing.assert_allclose(stretched.backward(x).eval(), own.backward(np.sinh(x / 2)).eval(), rtol=1e-14)
+    slope = (np.sinh((x + 1e-6) / 2) - np.sinh((x - 1e-6) / 2)) / 2e-6
+    expected = own.log_jac_det(np.sinh(x / 2)).eval() + np.log(slope).sum()
+    assert float(stretched.log_jac_det(pt.constant(x)).eval()) == pytest.approx(expected, abs=1e-9)

@@ -125,7 +125,7 @@ def _links(est: Estimate) -> np.ndarray:
         links = np.full(entry.shape, "identity", dtype="<U8")
         if name == "simplex":
             links[:] = "logit"
-        elif name == "cholesky_corr":
+        elif name == "cholesky_corr_asinh":
             links[:] = "atanh"
         elif name == "cholesky-cov-packed":
             links[..., _packed_diagonal(entry)] = "log"
