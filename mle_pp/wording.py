@@ -253,9 +253,10 @@ def _correlated(
     )
     named = listing(list(dict.fromkeys([*correlations, *edges])))
     remedy = (
-        f"With few groups the largest likelihood is often on this edge: it does not prove a perfect correlation, and "
-        f"interval(kind='profile') shows which others agree with the data. There is no standard error for {named}; "
-        f"compare with a model without the correlation or the effect by lr_test(..., n_bootstrap=1000). A posterior "
+        f"With few groups the largest likelihood is often on this edge: it does not prove a perfect correlation. Where "
+        f"it can be followed, interval(kind='profile') shows which others agree with the data. There is no standard "
+        f"error for {named}; compare with a model without the correlation or the effect by lr_test(..., "
+        f"n_bootstrap=1000). A posterior "
         f"(pm.sample) averages over the correlations that data and prior leave possible. Standard errors of the other "
         f"parameters hold given this value."
     )
