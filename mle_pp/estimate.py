@@ -203,8 +203,9 @@ class Estimate:
         """
         found = self._covariance(kind, groups)
         scales = self._scales
-        direct = _errors(found.matrix, scales.jacobian, scales.withheld)
-        derived = _errors(found.matrix, scales.derived_jacobian, scales.withheld_derived)
+        values = self._layout.vector(self.params), self._derived_layout.vector(self.derived)
+        direct = _errors(values[0], found.matrix, scales.jacobian, scales.withheld)
+        derived = _errors(values[1], found.matrix, scales.derived_jacobian, scales.withheld_derived)
         errors = self._layout.dataset(direct).merge(self._derived_layout.dataset(derived))
         return errors.assign_attrs(found.attrs)
 
@@ -308,11 +309,13 @@ class Estimate:
         return self._objective.parameters.derived_layout
 
 
-def _errors(covariance: np.ndarray, jacobian: np.ndarray, withheld: np.ndarray) -> np.ndarray:
-    """Standard errors by the delta method."""
+def _errors(values: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, withheld: np.ndarray) -> np.ndarray:
+    """Standard errors by the delta method; zero for constants, such as the diagonal of a correlation matrix."""
     variances = np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian)
     # Rounding can leave a variance of a constant at -1e-17; a negative one of any size would be a defect elsewhere
-    return np.where(withheld, np.nan, np.sqrt(np.maximum(variances, 0.0)))
+    errors = np.sqrt(np.maximum(variances, 0.0))
+    errors[errors < 1e-14 * np.abs(values)] = 0.0
+    return np.where(withheld, np.nan, errors)
 
 
 def kind_of(roles: Roles) -> str:

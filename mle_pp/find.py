@@ -16,7 +16,7 @@ from mle_pp.checks import check_data, check_model
 from mle_pp.diagnose import Diagnosis, diagnose, is_noise, rounding
 from mle_pp.errors import EstimationError, ModelError, VerdictWarning
 from mle_pp.estimate import Estimate, kind_of
-from mle_pp.hints import hints
+from mle_pp.hints import hints, without_effect
 from mle_pp.information import limits, scales_at, slides, without_limit
 from mle_pp.marginal import objective_of
 from mle_pp.objective import ModelObjective
@@ -296,6 +296,7 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
     if not chosen.verdict.status.is_failure and _is_rounding(objective, chosen.optimum):
         chosen = rounding(objective.parameters, chosen.optimum)
     if not chosen.verdict.status.is_failure:
+        chosen = _about_latents(objective, chosen)
         found = _beside(objective, runs, [optima[k].optimum for k in order], chosen)
         known = {finding.kind for finding in chosen.verdict.findings}
         chosen = chosen.adding([finding for finding in found if finding.kind not in known])
@@ -303,6 +304,16 @@ def _judge(objective: ModelObjective, runs: list[Run]) -> tuple[Diagnosis, list[
         # An edge at which other parameters lose their meaning: where these sit on the spike, it is no maximum either
         chosen = chosen.unbounded()
     return chosen, [order.index(k) for k in reached]
+
+
+def _about_latents(objective: ModelObjective, diagnosis: Diagnosis) -> Diagnosis:
+    """The same, with what it means where the edge is one of the distribution of latent variables."""
+    x, drift, parameters = diagnosis.optimum.x, diagnosis.special.drift, objective.parameters
+    told: list[Finding] = []
+    for finding in diagnosis.verdict.findings:
+        latents = without_effect(objective, x, drift) if finding.kind == "boundary" else {}
+        told += wording.at_latent_edges(parameters, x, drift, finding, latents) if latents else [finding]
+    return replace(diagnosis, verdict=replace(diagnosis.verdict, findings=tuple(told)))
 
 
 def _anchors(objective: ModelObjective) -> Anchors | None:

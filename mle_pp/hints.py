@@ -138,6 +138,45 @@ def incidental_parameters(objective: ModelObjective, optimum: Optimum) -> Findin
     return None
 
 
+def without_effect(objective: Any, x: np.ndarray, drift: np.ndarray) -> dict[str, list[str]]:
+    """For each variable on its way to an edge, which latent variables have no effect on the data there, in words.
+
+    Those of a random effect whose scale vanishes. Put back to where the search began, the variable restores it.
+
+    Parameters
+    ----------
+    objective : Objective
+    x : ndarray, shape (size,)
+    drift : ndarray, shape (size, k)
+        The way to the edge.
+    """
+    if not objective.is_marginal:
+        return {}
+    way, parameters = drift.sum(axis=1), objective.parameters
+    edge = x + 300 * way
+    at_edge = np.abs(objective.reach(edge))
+    found = {}
+    for name, piece in zip(parameters.layout.names, parameters.unconstrained.slices().values(), strict=True):
+        inside = edge.copy()
+        inside[piece] = np.where(way[piece] != 0, parameters.default[piece], edge[piece])
+        lost = at_edge < 1e-6 * np.abs(objective.reach(inside))
+        latents = [
+            _values_of(objective.model, latent, lost[own]) for latent, own in objective.latents.slices.items()
+            if np.any(lost[own])
+        ]  # fmt: skip
+        if latents:
+            found[name] = latents
+    return found
+
+
+def _values_of(model: Any, name: str, marks: np.ndarray) -> str:
+    """The marked values of a variable in words."""
+    dims = [dim for dim in model.named_vars_to_dims.get(name) or () if dim]
+    count = f"the {marks.size}" if marks.all() else f"{marks.sum()} of the {marks.size}"
+    values = "the value" if marks.size == 1 else f"{count} values"
+    return f"{values} of {name}{f' ({", ".join(dims)})' if dims else ''}"
+
+
 def coarse_integral(objective: Any, optimum: Optimum) -> Finding | None:
     """Whether more nodes would move the estimates by more than a tenth of a standard error.
 

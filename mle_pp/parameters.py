@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.distributions.transforms import Interval, _default_transform
+from pymc.distributions.transforms import CholeskyCorrTransform, Interval, _default_transform
 from pymc.initial_point import make_initial_point_expression
 from pymc.pytensorf import find_rng_nodes
 from pytensor.graph.basic import Variable
@@ -30,6 +30,7 @@ from mle_pp.derivatives import Jacobian
 from mle_pp.errors import ModelError
 from mle_pp.formula import Formula
 from mle_pp.layout import Layout, make_layout
+from mle_pp.stretched import Stretched, on_own_scale
 from mle_pp.supports import graph_bounds
 
 
@@ -192,11 +193,14 @@ class Parameters:
         added = None
         if transform is None and rv.name not in fixed and rv.dtype in pt.type.continuous_dtypes:
             added = _default_transform(rv.owner.op, rv)
+        if isinstance(transform, CholeskyCorrTransform):
+            transform = Stretched(transform)
         return Free(rv, self.model.rvs_to_values[rv], transform, added, fixed.get(rv.name))
 
     @staticmethod
     def _value_name(free: Free) -> str:
-        return free.value.name if free.added is None else f"{free.name}_{free.added.name}__"
+        own = free.transform if isinstance(free.transform, Stretched) else free.added
+        return free.value.name if own is None else f"{free.name}_{own.name}__"
 
     def _start(self, initvals: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Constrained starting values of every free variable."""
@@ -283,7 +287,7 @@ class Parameters:
                     held = free.transform.forward(value, *self.transform_inputs(free))
                 if free.name in shifts:
                     held = held + shifts[free.name]
-                substitutions[free.value] = like(held, free.value)
+                substitutions[free.value] = like(on_own_scale(free.transform, held), free.value)
                 continue
             shape = unconstrained[free.name].shape
             size = int(np.prod(shape, dtype=int))
@@ -293,7 +297,7 @@ class Parameters:
                 piece = free.added.backward(piece, *self.transform_inputs(free))
             if free.name in shifts:
                 piece = piece + shifts[free.name]
-            substitutions[free.value] = like(piece, free.value)
+            substitutions[free.value] = like(on_own_scale(free.transform, piece), free.value)
             start += size
         return substitutions
 
@@ -366,9 +370,7 @@ class Parameters:
                 transform = self.transforms[free.name]
                 if transform is None:
                     continue
-                # On top of a variable without transform, the vector's own piece is what is transformed
-                piece = free.value if free.added is None else self._pieces[free.name]
-                term = transform.log_jac_det(piece, *self.transform_inputs(free))
+                term = transform.log_jac_det(self._pieces[free.name], *self.transform_inputs(free))
                 total = total + backends.as_tensor(term).sum()
             return backends.simplify(self.replace([total]))[0]
 
@@ -408,10 +410,18 @@ class Parameters:
 
     @cached_property
     def derived_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Between which values the `Deterministic`s lie, as their graphs show, in the order of `derived_layout`."""
+        """Between which values the `Deterministic`s lie, in the order of `derived_layout`.
+
+        As their graphs show; of what PyMC derives from a Cholesky factor, by its nature.
+        """
         with backends.without_c_compiler():
             pair = graph_bounds([self.derived_graph], self.x)[0]
             lower, upper = backends.build([self.x], [pt.as_tensor(end) for end in pair])(self.initial)
+        owners = np.array(self.derived_layout.owners())
+        for name, transform in self.transforms.items():
+            if getattr(transform, "name", None) == "cholesky-cov-packed":
+                lower[owners == f"{name}_stds"] = 0.0
+                lower[owners == f"{name}_corr"], upper[owners == f"{name}_corr"] = -1.0, 1.0
         return lower, upper
 
     def declared_bounds(self, name: str) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -175,6 +175,100 @@ def _on_boundary(parameters: Parameters, edges: dict[str, float], value: float, 
     return Finding("boundary", (*edges, *also), message, {"limit": edges, "supremum": value}, remedy)
 
 
+def at_latent_edges(
+    parameters: Parameters, x: np.ndarray, drift: np.ndarray, finding: Finding, latents: Mapping[str, Sequence[str]]
+) -> list[Finding]:
+    """What a boundary finding means where scales and correlations of latent variables are on an edge.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    x, drift : ndarray
+        The optimum, and the way to the edge.
+    finding : Finding
+        That says so of all edges.
+    latents : mapping of str to sequence of str
+        For each variable the latent values that have no effect on the data with it on its edge, in words.
+    """
+    ends = dict(zip(parameters.layout.labels, limits(parameters.constrained, x, drift), strict=True))
+    rest, findings = dict(finding.evidence["limit"]), []
+    supremum = finding.evidence["supremum"]
+    for name, values in latents.items():
+        edges = {label: end for label, end in rest.items() if names_of(parameters, [label]) == [name]}
+        own = [end for label, end in ends.items() if names_of(parameters, [label]) == [name]]
+        named = edges
+        if (transform := getattr(parameters.transforms[name], "name", None)) == "cholesky-cov-packed":
+            named = _of_factor(name, np.array(own))
+        elif transform == "cholesky_corr_asinh":
+            named = {label: end for label, end in edges.items() if end != 0}
+        if scales := {label: end for label, end in named.items() if end == 0}:
+            findings.append(_no_variation(scales, list(edges), values, supremum, single=name in scales))
+        if correlations := {label: end for label, end in named.items() if abs(end) == 1}:
+            findings.append(_correlated(correlations, list(edges), values, supremum))
+        if scales or correlations:
+            rest = {label: end for label, end in rest.items() if label not in edges}
+    others = [label for label in finding.variables if label not in finding.evidence["limit"]]
+    return [*findings, *([_on_boundary(parameters, rest, supremum, others)] if rest else [])]
+
+
+def _of_factor(name: str, packed: np.ndarray) -> dict[str, float]:
+    """Scales of 0, else correlations of ±1, of a covariance matrix by its packed factor; named as PyMC does."""
+    size = int(np.sqrt(2 * packed.size))
+    factor = np.zeros((size, size))
+    factor[np.tril_indices(size)] = packed
+    lengths = np.linalg.norm(factor, axis=1)
+    if not np.all(lengths > 0):
+        return {f"{name}_stds[{k}]": 0.0 for k in np.flatnonzero(lengths == 0)}
+    matrix = factor @ factor.T / np.outer(lengths, lengths)
+    pairs = zip(*np.tril_indices(size, -1), strict=True)
+    return {f"{name}_corr[{j}, {i}]": float(np.round(matrix[i, j])) for i, j in pairs if abs(matrix[i, j]) > 1 - 1e-12}
+
+
+def _no_variation(
+    scales: dict[str, float], edges: Sequence[str], values: Sequence[str], supremum: float, single: bool
+) -> Finding:
+    named = listing(list(scales))
+    message = (
+        f"{listing([f'{label} = 0' for label in scales])}: {listing(values)} vary no more than chance would make them, "
+        f"and the estimate of their scale is exactly 0. Everything else is as in the model without this variation."
+    )
+    test = f"lr_test against fix={{{next(iter(scales))!r}: 0}}" if single else "lr_test"
+    remedy = (
+        f"That does not prove that there is none: interval(kind='profile') has the largest {named} that the data "
+        f"allow. There is no standard error for {named}, and so no Wald interval or test; {test} takes the "
+        f"law that holds on this edge. A posterior (pm.sample) shows how large {named} may be after all: it averages "
+        f"over what data and prior leave possible. Standard errors of the other parameters hold given this value."
+    )
+    return Finding(
+        "boundary", tuple(dict.fromkeys([*scales, *edges])), message, {"limit": scales, "supremum": supremum}, remedy
+    )
+
+
+def _correlated(
+    correlations: dict[str, float], edges: Sequence[str], values: Sequence[str], supremum: float
+) -> Finding:
+    message = (
+        f"{listing([f'{label} = {end:g}' for label, end in correlations.items()])}: as estimated, one effect is an "
+        f"exact multiple of another, so that {listing(values)} add nothing of their own."
+    )
+    named = listing(list(dict.fromkeys([*correlations, *edges])))
+    remedy = (
+        f"With few groups the largest likelihood is often on this edge: it does not prove a perfect correlation. Where "
+        f"it can be followed, interval(kind='profile') shows which others agree with the data. There is no standard "
+        f"error for {named}; compare with a model without the correlation or the effect by lr_test(..., "
+        f"n_bootstrap=1000). A posterior "
+        f"(pm.sample) averages over the correlations that data and prior leave possible. Standard errors of the other "
+        f"parameters hold given this value."
+    )
+    return Finding(
+        "boundary",
+        tuple(dict.fromkeys([*correlations, *edges])),
+        message,
+        {"limit": correlations, "supremum": supremum},
+        remedy,
+    )
+
+
 def _ties(parameters: Parameters, edges: dict[str, float]) -> list[str]:
     """Elements of an ordered vector that fall together: no bound, but their neighbor, stops them."""
     ties = []
@@ -191,7 +285,8 @@ def _bound_from_prior(parameters: Parameters, where: dict[str, float]) -> str:
         values = [end for label, end in where.items() if label == name or label.startswith(f"{name}[")]
         for bound in bounds:
             if any(np.isclose(bound, value, rtol=1e-6, atol=1e-9) for value in values):
-                natural = "natural for a probability or a share" if bound in (0.0, 1.0) else "not one of the data"
+                kind = "correlation" if bounds == [-1.0, 1.0] else "probability or a share" if bound in (0, 1) else ""
+                natural = f"natural for a {kind}" if kind else "not one of the data"
                 return (
                     f" {bound:g} is where the support of the prior declared for {name} ends "
                     f"({parameters.priors[name]}; {natural}): if it is not meant, widen it."

@@ -453,8 +453,10 @@ def _ended(top: Top, scalar: Target, path: Path, side: int) -> _Side:
     points = path.points
     if path.ending is Ending.CROSSED:
         return _Side(scalar.value(points[-1].x), SideStatus.FOUND, points)
+    where, bound = scalar.value(points[-1].x), scalar.bounds[side > 0]
+    if path.ending is Ending.STUCK and np.isclose(where, bound, rtol=1e-6):
+        return _Side(bound, SideStatus.EDGE, points)
     if path.ending is Ending.STUCK:
-        where = scalar.value(points[-1].x)
         return _Side(np.nan, SideStatus.FAILED, points, f"the profile could not be followed beyond {where:.6g}")
     limit = _limit(top, scalar, points, side)
     return _Side(limit, SideStatus.INFINITE if np.isinf(limit) else SideStatus.EDGE, points)
@@ -474,5 +476,5 @@ def _limit(top: Top, scalar: Target, points: list[Endpoint], side: int) -> float
         return float(values_at_limit(lambda z: np.array([scalar.value(z)]), x, top.drift)[0])
     before, last = abs(psi[1] - psi[0]), abs(psi[2] - psi[1])
     if last >= 0.5 * before:
-        return side * np.inf
+        return scalar.bounds[side > 0]
     return float(psi[2] + side * last**2 / (before - last))

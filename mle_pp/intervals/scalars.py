@@ -51,12 +51,15 @@ class Target:
         A function with the same level sets: the one entry of the vector that the scalar depends on, or itself.
     sign : {-1, 1}
         Whether the scalar falls or rises with `working`.
+    bounds : tuple of float
+        Between which it lies, where that is known.
     """
 
     label: str
     value: Callable[[np.ndarray], float]
     working: Scalar
     sign: int
+    bounds: tuple[float, float] = (-np.inf, np.inf)
 
 
 def target(est: Estimate, label: str) -> Target:
@@ -84,7 +87,11 @@ def target(est: Estimate, label: str) -> Target:
     scalar = quantity(parameters, label)
     if not np.any(scalar.gradient(parameters.initial)) and not np.any(scalar.gradient(est._optimum.x)):
         raise ValueError(f"{label} does not depend on the estimated parameters.")
-    return Target(scalar.text, scalar.value, scalar, 1)
+    if label not in parameters.derived_layout.labels:
+        return Target(scalar.text, scalar.value, scalar, 1)
+    row = parameters.derived_layout.labels.index(label)
+    lower, upper = (float(ends[row]) for ends in parameters.derived_bounds)
+    return Target(scalar.text, scalar.value, scalar, 1, (lower, upper))
 
 
 def _only_coordinate(est: Estimate, row: int) -> int | None:

@@ -56,7 +56,7 @@ def _at_links(values: np.ndarray, errors: np.ndarray, links: np.ndarray, z: np.n
                 v * np.exp(step / v),
                 expit(logit(v) + step / (v * (1 - v))),
                 # The diagonal of a correlation matrix is a constant
-                np.where(1 - v**2 < 1e-12, v, np.tanh(np.arctanh(v) + step / (1 - v**2))),
+                np.where(step == 0, v, np.tanh(np.arctanh(v) + step / (1 - v**2))),
             ],
             v + step,
         )
@@ -125,7 +125,7 @@ def _links(est: Estimate) -> np.ndarray:
         links = np.full(entry.shape, "identity", dtype="<U8")
         if name == "simplex":
             links[:] = "logit"
-        elif name == "cholesky_corr":
+        elif name == "cholesky_corr_asinh":
             links[:] = "atanh"
         elif name == "cholesky-cov-packed":
             links[..., _packed_diagonal(entry)] = "log"
@@ -143,9 +143,9 @@ def _packed_diagonal(entry: Entry) -> np.ndarray:
 
 
 def _derived_links(est: Estimate) -> np.ndarray:
-    """By the bounds that a graph shows; of what PyMC derives from a Cholesky factor, by its nature."""
+    """By the bounds of each."""
     lower, upper = est._objective.parameters.derived_bounds
-    by_bounds = np.select(
+    return np.select(
         [
             (lower == 0) & (upper == 1),
             (lower == -1) & (upper == 1),
@@ -154,11 +154,6 @@ def _derived_links(est: Estimate) -> np.ndarray:
         ["logit", "atanh", "log"],
         "identity",
     )
-    transforms = est._objective.parameters.transforms
-    cholesky = [name for name, t in transforms.items() if getattr(t, "name", None) == "cholesky-cov-packed"]
-    special = {f"{name}_stds": "log" for name in cholesky} | {f"{name}_corr": "atanh" for name in cholesky}
-    owners = est._derived_layout.owners()
-    return np.array([special.get(name, link) for name, link in zip(owners, by_bounds, strict=True)], dtype="<U8")
 
 
 def _replace_elementwise(est: Estimate, params: np.ndarray, errors: np.ndarray, z: np.ndarray) -> None:

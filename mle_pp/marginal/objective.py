@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
 from threadpoolctl import ThreadpoolController
@@ -97,7 +98,8 @@ class MarginalObjective(ModelObjective):
             self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot, integrated, roles.formula)
             self.latents = Latents(model, self.parameters, roles.names(RoleKind.RESTRICTED))
             graphs = evaluable(self.latents.replace([*terms, *self.latents.priors(), *priors]))
-        self._terms = backends.build([self.latents.u, self.parameters.x], graphs[: len(terms)])
+        self._given_latents = graphs[: len(terms)]
+        self._terms = backends.build([self.latents.u, self.parameters.x], self._given_latents)
         self._kept = backends.build([self.latents.u, self.parameters.x], graphs[len(graphs) - len(priors) :])
         self._known: tuple[bytes | None, Mode | None] = (None, None)
         self._values: dict[bytes, float] = {}
@@ -287,6 +289,17 @@ class MarginalObjective(ModelObjective):
     def conditional(self, graph: Variable) -> Conditional:
         """A vector of the latents' `u` and the parameters' `x`, at the mode."""
         return Conditional(graph, self.latents, self.curvature, self.parameters.initial)
+
+    def reach(self, x: np.ndarray) -> np.ndarray:
+        """How much the likelihood given the latents changes with each of these, at some values of them."""
+        return self._reach(np.random.default_rng(0).normal(size=self.latents.size), x)[0]
+
+    @cached_property
+    def _reach(self) -> Any:
+        with backends.without_c_compiler():
+            total = sum(pt.sum(graph) for graph in self._given_latents)
+            slope = pt.grad(total, self.latents.u, disconnected_inputs="ignore")
+            return backends.build([self.latents.u, self.parameters.x], backends.simplify([slope]))
 
     def check_possible(self) -> None:
         """Refuse impossible observations, and latent variables whose density given the parameters has no maximum.
