@@ -13,6 +13,8 @@ _ITERATIONS = 200
 # δᵀHδ of the last step, in any component: what is left after it is below rounding.
 _CONVERGED = 1e-20
 _NOISE = 1e-10
+# Of the latents, some units in the last place: smaller steps mean nothing where the curvature is huge.
+_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def find_mode(curvature: Curvature, x: np.ndarray, start: np.ndarray) -> Mode | 
         step = factor.solve(here.gradient)
         by_component = np.bincount(owner, here.gradient * step, elimination.n_components)
         largest = float(by_component.max(initial=0.0))
-        if not np.any(damping) and (largest < _CONVERGED or (largest < _NOISE and largest > 0.25 * last)):
+        stalls = largest < _NOISE and largest > 0.25 * last
+        is_rounding = bool(np.all(np.abs(step) <= _ROUNDING * np.maximum(1.0, np.abs(u).max(initial=0.0))))
+        if not np.any(damping) and (largest < _CONVERGED or stalls or is_rounding):
             return Mode(u, here, factor, step)
         last = largest
         u, there, damping = _move(curvature, x, u, here, step, damping, by_component)

@@ -1,9 +1,10 @@
 """The variables that are integrated, as one flat vector, and their prior densities on its scale.
 
 A normal variable N(μ, σ) enters as μ + σz, a multivariate one as μ + Lz, with z standard normal, however the user has
-written it. The integral is the same, and so is its Laplace value, for the change is affine; but z stays of order one
-where σ vanishes, and centered and non-centered declarations become the same computation. All others enter on their own
-unconstrained scale, with the Jacobian of the transform.
+written it; so do others with a scale of their own, and processes (`standard`). The integral is the same, and so is its
+Laplace value, for the change is affine; but z stays of order one where σ vanishes, and centered and non-centered
+declarations become the same computation. The rest enters on its own unconstrained scale, with the Jacobian of the
+transform.
 """
 
 from __future__ import annotations
@@ -14,18 +15,16 @@ from itertools import accumulate, pairwise
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pymc.distributions.transforms import ZeroSumTransform
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
-from pytensor.tensor.elemwise import DimShuffle
-from pytensor.tensor.math import Dot, matmul
 from pytensor.tensor.variable import TensorVariable
 
 from mle_pp import backends
 from mle_pp.errors import ModelError
+from mle_pp.marginal.standard import Standard, standardized
 from mle_pp.objective import log_densities
 from mle_pp.parameters import Free, Parameters, like
-
-_HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
 
 class Latents:
@@ -70,9 +69,9 @@ class Latents:
                 _require_unbounded(free)
                 value, begin = piece, start
             elif (affine := self._standardized(free, piece)) is not None:
-                value, begin = affine, np.zeros_like(start)
+                value, begin = affine.value, np.zeros_like(start)
                 standard.append(free.rv)
-                self._own.append(-0.5 * piece**2 - _HALF_LOG_2PI)
+                self._own += affine.densities
             else:
                 value, begin = self._on_own_scale(free, piece), start
             self._replaced[free.value] = like(value, free.value)
@@ -99,20 +98,16 @@ class Latents:
         """Random variables and `Deterministic`s, on the constrained scale, as graphs of `u` and `x`."""
         return [backends.as_tensor(g) for g in self.replace(self.model.replace_rvs_by_values(variables))]
 
-    def _standardized(self, free: Free, z: Variable) -> Variable | None:
-        """The variable as an affine function of standard normals, where it is normal."""
-        kind = type(free.rv.owner.op).__name__
-        if kind not in ("NormalRV", "MvNormalRV") or free.transform is not None or free.added is not None:
+    def _standardized(self, free: Free, z: Variable) -> Standard | None:
+        """The variable as an affine function of standard ones, where such a form is known."""
+        is_linear = free.transform is None or isinstance(free.transform, ZeroSumTransform)
+        if not is_linear or free.added is not None:
             return None
-        location, scale = free.rv.owner.op.dist_params(free.rv.owner)
-        if any(hasattr(variable.type, "dims") for variable in (location, scale, free.rv)):
+        found = standardized(free.rv, z, self.model.free_RVs)
+        if found is None or self._is_chain(free, found.location):
             return None
-        if self._is_chain(free, location):
-            return None
-        location, scale = self.model.replace_rvs_by_values([location, scale])
-        if kind == "NormalRV":
-            return location + scale * z
-        return location + _times(z, _root(scale))
+        value, location, *densities = self.model.replace_rvs_by_values([found.value, found.location, *found.densities])
+        return Standard(value, location, densities)
 
     def _is_chain(self, free: Free, location: Variable) -> bool:
         """Whether the location is another latent variable of no fewer elements, as each step of a process is.
@@ -139,25 +134,6 @@ def _require_unbounded(free: Free) -> None:
             f"restricted names {free.name}, which is bounded: only location parameters, such as the coefficients of a "
             f"linear predictor, are integrated under a flat prior."
         )
-
-
-def _root(covariance: Variable) -> Variable:
-    """A matrix A with A Aᵀ the covariance: the one it was computed from, if it was."""
-    inner = covariance
-    while inner.owner is not None and isinstance(inner.owner.op, DimShuffle) and inner.owner.op.is_left_expand_dims:
-        inner = inner.owner.inputs[0]
-    if inner.owner is not None and (inner.owner.op == matmul or isinstance(inner.owner.op, Dot)):
-        first, second = inner.owner.inputs
-        if second.owner is not None and second.owner.inputs and second.owner.inputs[0] is first and first.ndim == 2:
-            return first
-    return pt.linalg.cholesky(inner)
-
-
-def _times(z: Variable, root: Variable) -> Variable:
-    """A z for each vector z along the last axis."""
-    if root.ndim == 2:
-        return pt.dot(z, root.T)
-    return pt.matmul(root, z[..., None])[..., 0]
 
 
 # More than this many along the last axis are taken for units, not for the effects of one unit.
