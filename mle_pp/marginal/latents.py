@@ -49,6 +49,10 @@ class Latents:
         The variables, in the order of the vector.
     slices : dict of str to slice
         Where each lies in the vector.
+    shapes : dict of str to tuple of int
+        Of each variable, on the scale of the vector.
+    standard : list of str
+        The normal variables, which are affine functions of standard normals.
     slots : ndarray of int, shape (size,)
         A number for each variable and each place along its last axis, if that is short: where elements of equal
         number do not meet in one observation, these are the colors of the Hessian.
@@ -61,9 +65,11 @@ class Latents:
         self.names = [free.name for free, _ in found]
         ends = accumulate((start.size for _, start in found), initial=0)
         self.slices = {name: slice(*pair) for name, pair in zip(self.names, pairwise(ends), strict=True)}
+        self.shapes = {free.name: start.shape for free, start in found}
         self._replaced: dict[Variable, Variable] = {}
         self._own: list[Variable] = []
-        starts, standard, slots = [np.zeros(0)], [], [np.zeros(0, dtype=int)]
+        self.standard: list[str] = []
+        starts, slots = [np.zeros(0)], [np.zeros(0, dtype=int)]
         for free, start in found:
             piece = self.u[self.slices[free.name]].reshape(start.shape)
             if free.name in restricted:
@@ -71,7 +77,7 @@ class Latents:
                 value, begin = piece, start
             elif (affine := self._standardized(free, piece)) is not None:
                 value, begin = affine, np.zeros_like(start)
-                standard.append(free.rv)
+                self.standard.append(free.name)
                 self._own.append(-0.5 * piece**2 - _HALF_LOG_2PI)
             else:
                 value, begin = self._on_own_scale(free, piece), start
@@ -79,7 +85,7 @@ class Latents:
             starts.append(np.ravel(begin))
             slots.append(_slots(start.shape) + 1 + slots[-1].max(initial=-1))
         self.initial, self.slots = np.concatenate(starts), np.concatenate(slots)
-        kept = [free.rv for free, _ in found if free.rv not in standard and free.name not in restricted]
+        kept = [free.rv for free, _ in found if free.name not in (*self.standard, *restricted)]
         self._priors = [*self._own, *log_densities(model, kept, jacobian=True)]
 
     @property
@@ -109,10 +115,7 @@ class Latents:
             return None
         if self._is_chain(free, location):
             return None
-        location, scale = self.model.replace_rvs_by_values([location, scale])
-        if kind == "NormalRV":
-            return location + scale * z
-        return location + _times(z, _root(scale))
+        return affine(free.rv, *self.model.replace_rvs_by_values([location, scale]), z)
 
     def _is_chain(self, free: Free, location: Variable) -> bool:
         """Whether the location is another latent variable of no fewer elements, as each step of a process is.
@@ -131,6 +134,13 @@ class Latents:
         inputs = self.parameters.transform_inputs(free)
         self._own.append(free.added.log_jac_det(piece, *inputs))
         return free.added.backward(piece, *inputs)
+
+
+def affine(rv: Variable, location: Variable, scale: Variable, z: Variable) -> Variable:
+    """A normal variable, or several, with these parameters (the second a covariance of these), of standard normals."""
+    if type(rv.owner.op).__name__ == "NormalRV":
+        return location + scale * z
+    return location + _times(z, _root(scale))
 
 
 def _require_unbounded(free: Free) -> None:
