@@ -62,7 +62,7 @@ def regrouped(objective: ModelObjective, data: NewData, given_latents: bool = Tr
         count += added
         location, scale = rv.owner.op.dist_params(rv.owner)
         at = at_vector(objective, [location, scale], {**taken, **effects}, given_latents=True)
-        effects[rv] = affine(rv, *at, z)
+        effects[rv] = affine(rv, at, z)
     return replace(data, replacements=taken, effects=effects, fresh=(fresh, count) if count else None)
 
 

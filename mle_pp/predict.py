@@ -137,11 +137,17 @@ def predict(
     bootstrap : Bootstrap or mapping, optional
         For "bootstrap": a result of `mle_pp.bootstrap`, or the arguments to call it with.
     coords : mapping of str to sequence, optional
-        Labels of the new rows. Default: they are counted.
+        Labels of the new rows; by default they are counted. And of groups, where these are others than those of the
+        fit or in another order: whole numbers in `newdata` then count along these labels. A group of the fit keeps its
+        estimates under whatever number.
+    new_groups : bool
+        Whether `coords` may name groups that the fit had not, whose effects are drawn from their distribution (see
+        Notes). Default: it is an error, for a label may be misspelt.
     cov, groups : optional
         The kind of covariance behind "wald", as for `Estimate.cov`.
     n : int
-        Number of simulated observations behind prediction intervals, but for "wald" ones of normal variables.
+        Number of simulated observations behind prediction intervals, but for "wald" ones of normal variables. With
+        integrated variables each needs a search for their mode.
     random_seed : int, Generator or None
         Of these.
 
@@ -160,7 +166,8 @@ def predict(
     ValueError
         An option that is not one of those above, or does not belong to this `kind`.
     ModelError
-        The model has no `pm.Data` to exchange; new data with unknown names, NaN or lengths that do not agree.
+        The model has no `pm.Data` to exchange; new data with unknown names, NaN or lengths that do not agree; groups
+        that the fit had not; a profile of what depends on integrated variables.
     KeyError
         An unknown name in `var_names`.
 
@@ -174,6 +181,18 @@ def predict(
     Prediction intervals contain the uncertainty about the parameters, too: N(μ̂, σ̂² + se(μ̂)²) for a normal variable;
     for any other, quantiles of observations simulated with parameters from their asymptotic normal distribution on
     the unconstrained scale; for "bootstrap", with those of the refits. A profile has none.
+
+    What depends on integrated variables u has its value at their mode û given parameters and data, and the prediction
+    variance of `Estimate.latent`. Simulated observations have u drawn from N(û, H⁻¹), Laplace's approximation of its
+    law, at the parameters of each. "bootstrap" intervals are quantiles of the value at such draws, with the parameters
+    of the refits and the data of the fit (Laird and Louis 1987): an interval for these very groups, whose effects
+    another sample would redraw. For new groups, normal effects have their own mean as their mode (as in lme4), and
+    their variance enters every interval. So the value of a mean such as exp(β + u) is that of a group in the middle,
+    not the average over groups.
+
+    References
+    ----------
+    Kass and Steffey (1989), J. Am. Stat. Assoc. 84. Laird and Louis (1987), J. Am. Stat. Assoc. 82.
 
     Examples
     --------
@@ -189,14 +208,7 @@ def predict(
     array([[0.2805, 0.6513],
            [0.9915, 1.    ]])
     """
-    one_of("interval", interval, INTERVALS)
-    one_of("kind", kind, KINDS)
-    if kind == "profile" and interval == "prediction":
-        raise ValueError('A new observation has no profile likelihood: use kind="wald" or "bootstrap".')
-    if bootstrap is not None and kind != "bootstrap":
-        raise ValueError(f'bootstrap= is for kind="bootstrap", not kind={kind!r}.')
-    if kind != "wald" and (cov != "hessian" or groups is not None):
-        raise ValueError(f'cov= and groups= are for kind="wald", not kind={kind!r}.')
+    _check_options(interval, kind, bootstrap is not None, cov != "hessian" or groups is not None)
     n, prob = whole("n", n), probability(ci_prob)
     data = regrouped(est._objective, replaced_data(est._objective, newdata, coords, new_groups))
     graphs, notes = _chosen(est, var_names, interval)
@@ -229,12 +241,11 @@ def predict(
         limits = _profiled(est, parts, errors, prob, layout)
     ends = [_dataset(layout, {name: limit[k] for name, limit in limits.items()}) for k in (0, 1)]
     notes += _told(est, parts, layout, layout.vector(ends[0]))
+    bounds = xr.DataArray(["lower", "upper"], dims="ci_bound", name="ci_bound")
     return Prediction(
         value=_dataset(layout, values),
         se=_dataset(layout, errors),
-        interval=xr.concat(ends, dim=xr.DataArray(["lower", "upper"], dims="ci_bound", name="ci_bound")).transpose(
-            ..., "ci_bound"
-        ),
+        interval=xr.concat(ends, dim=bounds).transpose(..., "ci_bound"),
         kind=kind,
         of=interval,
         ci_prob=prob,
@@ -244,12 +255,21 @@ def predict(
     )
 
 
+def _check_options(interval: str, kind: str, has_refits: bool, has_covariance: bool) -> None:
+    one_of("interval", interval, INTERVALS)
+    one_of("kind", kind, KINDS)
+    if kind == "profile" and interval == "prediction":
+        raise ValueError('A new observation has no profile likelihood: use kind="wald" or "bootstrap".')
+    if has_refits and kind != "bootstrap":
+        raise ValueError(f'bootstrap= is for kind="bootstrap", not kind={kind!r}.')
+    if has_covariance and kind != "wald":
+        raise ValueError(f'cov= and groups= are for kind="wald", not kind={kind!r}.')
+
+
 def _normal_limits(parts: Mapping[str, Part], errors: Mapping[str, np.ndarray], prob: float) -> dict[str, np.ndarray]:
     """Prediction intervals of normal variables."""
-    z, normal = _normal_quantiles(prob), {name: part for name, part in parts.items() if part.scale is not None}
-    return {
-        name: part.value + np.multiply.outer(z, np.hypot(errors[name], part.scale)) for name, part in normal.items()
-    }
+    z, scales = _normal_quantiles(prob), {name: p.scale for name, p in parts.items() if p.scale is not None}
+    return {n: parts[n].value + np.multiply.outer(z, np.hypot(errors[n], scale)) for n, scale in scales.items()}
 
 
 def _of_refits(
@@ -324,7 +344,7 @@ def simulate(
     {'chain': 1, 'draw': 100, 'y_dim_0': 4}
     """
     n = whole("n", n)
-    data = replaced_data(est._objective, newdata, coords, new_groups=True)
+    data = regrouped(est._objective, replaced_data(est._objective, newdata, coords, True), given_latents=False)
     refuse_stale(est._objective, data, est.model.observed_RVs)
     rng = np.random.default_rng(random_seed)
     points = _around(est, _covariance(est) if uncertainty else None, n, rng)
@@ -389,9 +409,9 @@ def _covariance(est: Estimate, kind: str = "hessian", groups: Any = None) -> np.
 def _refuse_profiles(parts: Mapping[str, Part]) -> None:
     if names := ", ".join(name for name, part in parts.items() if part.given):
         raise ModelError(
-            f"{names}: no profile. It depends on integrated variables, which have a distribution given the data, and no "
-            f"value that the likelihood could be maximized at: the likelihood is an integral over all their values. Use "
-            f'kind="wald" (errors of the conditional modes) or "bootstrap".'
+            f"{names}: no profile. It depends on integrated variables, and the likelihood is an integral over all "
+            f"values of these: there is none to be held at one of them. They have a distribution given the data: use "
+            f'kind="wald" (errors of their modes) or "bootstrap".'
         )
 
 

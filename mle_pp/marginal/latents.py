@@ -75,8 +75,8 @@ class Latents:
             if free.name in restricted:
                 _require_unbounded(free)
                 value, begin = piece, start
-            elif (affine := self._standardized(free, piece)) is not None:
-                value, begin = affine, np.zeros_like(start)
+            elif (normal := self._standardized(free, piece)) is not None:
+                value, begin = normal, np.zeros_like(start)
                 self.standard.append(free.name)
                 self._own.append(-0.5 * piece**2 - _HALF_LOG_2PI)
             else:
@@ -115,7 +115,7 @@ class Latents:
             return None
         if self._is_chain(free, location):
             return None
-        return affine(free.rv, *self.model.replace_rvs_by_values([location, scale]), z)
+        return affine(free.rv, self.model.replace_rvs_by_values([location, scale]), z)
 
     def _is_chain(self, free: Free, location: Variable) -> bool:
         """Whether the location is another latent variable of no fewer elements, as each step of a process is.
@@ -136,8 +136,9 @@ class Latents:
         return free.added.backward(piece, *inputs)
 
 
-def affine(rv: Variable, location: Variable, scale: Variable, z: Variable) -> Variable:
-    """A normal variable, or several, with these parameters (the second a covariance of these), of standard normals."""
+def affine(rv: Variable, parameters: Sequence[Variable], z: Variable) -> Variable:
+    """A normal variable with these parameters (of several, the second is their covariance), of standard normals."""
+    location, scale = parameters
     if type(rv.owner.op).__name__ == "NormalRV":
         return location + scale * z
     return location + _times(z, _root(scale))
