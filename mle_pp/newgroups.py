@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor import shared
 from pytensor.graph.basic import Variable
 
 from mle_pp.errors import ModelError
@@ -58,7 +59,8 @@ def regrouped(objective: ModelObjective, data: NewData, given_latents: bool = Tr
             continue
         z, is_new = _standard(objective, rv, axes)
         added = int(is_new.sum())
-        z = pt.set_subtensor(z[np.nonzero(is_new)], fresh[count : count + added])
+        if added:
+            z = pt.set_subtensor(z[np.nonzero(is_new)], fresh[count : count + added])
         count += added
         location, scale = rv.owner.op.dist_params(rv.owner)
         at = at_vector(objective, [location, scale], {**taken, **effects}, given_latents=True)
@@ -94,7 +96,8 @@ def _taken(value: Variable, axes: Sequence[np.ndarray | None]) -> Variable:
     """The values at the new groups; of those that are none of the fit's, any."""
     for axis, places in enumerate(axes):
         if places is not None:
-            value = pt.take(value, np.maximum(places, 0), axis=axis)
+            # Not a constant: an axis that is known to have length 1 would take any index
+            value = pt.take(value, shared(np.maximum(places, 0)), axis=axis)
     return value
 
 

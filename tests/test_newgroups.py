@@ -102,7 +102,7 @@ def test_refits_add_the_conditional_variance():
     """With known variances and σ, all is normal: the prediction variance of the mixed-model equations."""
     tau, sigma = 0.8, 0.5
     est = mle.find_MLE(model_of("centered"), fix={"tau": tau, "sigma": sigma})
-    boot = mle.bootstrap(est, n=1500, random_seed=1, progressbar=False)
+    boot = mle.bootstrap(est, n=600, random_seed=1, progressbar=False)
     new = {"newdata": {"group_of": [4, 9], "x": [0.5, 1.0]}, "coords": {"group": [*NAMES, "new"]}, "new_groups": True}
     found = mle.predict(est, "y", **new, kind="bootstrap", bootstrap=boot, ci_prob=0.9, random_seed=2)
     fixed = np.column_stack([np.ones_like(X), X])
@@ -111,11 +111,11 @@ def test_refits_add_the_conditional_variance():
     rows = np.zeros((2, GROUPS + 3))
     rows[:, :2], rows[0, 2 + 4], rows[1, 2 + GROUPS] = [[1, 0.5], [1, 1.0]], 1, 1
     se = np.sqrt(np.einsum("ij,jk,ik->i", rows, np.linalg.inv(precision), rows))
-    np.testing.assert_allclose(found.se["y"], se, rtol=0.06)
+    np.testing.assert_allclose(found.se["y"], se, rtol=0.08)
     # The share of the law of y's mean given the data that the interval holds
     center = rows @ np.linalg.solve(precision, design.T @ REAL / sigma**2)
     lower, upper = found.interval["y"].values.T
-    np.testing.assert_allclose(norm.cdf(upper, center, se) - norm.cdf(lower, center, se), 0.9, atol=0.025)
+    np.testing.assert_allclose(norm.cdf(upper, center, se) - norm.cdf(lower, center, se), 0.9, atol=0.03)
 
 
 def test_prediction_intervals_of_counts_given_groups_against_quadrature():
@@ -124,7 +124,7 @@ def test_prediction_intervals_of_counts_given_groups_against_quadrature():
     est = mle.find_MLE(model_of("centered", counts=True), fix={"beta": beta, "tau": tau})
     coords, at = {"group": [*NAMES, "new"]}, {"group_of": [0, 5, 9], "x": [0.0, 1.0, 0.5]}
     new = {"newdata": at, "coords": coords, "new_groups": True}
-    found = mle.predict(est, "y", **new, interval="prediction", n=20_000, random_seed=1, ci_prob=0.9)
+    found = mle.predict(est, "y", **new, interval="prediction", n=6000, random_seed=1, ci_prob=0.9)
     grid = np.linspace(-5, 5, 4001)
     for k, (group, x) in enumerate(zip(*at.values(), strict=True)):
         rows = group == GROUP
