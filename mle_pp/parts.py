@@ -76,9 +76,10 @@ def part_of(est: Estimate, name: str, graph: Variable, data: NewData) -> Part:
         with backends.without_c_compiler():
             held = at_vector(objective, graphs, {**data.replacements, **data.effects}, True, objective.is_marginal)
             outputs = backends.simplify([pt.cast(backends.as_tensor(g), "float64") for g in held])
-            ends = [pt.as_tensor(end) for end in graph_bounds(outputs[:1], objective.parameters.x)[0]]
+            vectors = _latent_vectors(objective, data)
+            ends = [pt.as_tensor(end) for end in graph_bounds(outputs[:1], objective.parameters.x, *vectors)[0]]
             outputs = [outputs[0], *ends, *outputs[1:]]
-            made = _given_latents if depends_on_latents(objective, data, outputs[0]) else _direct
+            made = _direct if set(vectors).isdisjoint(ancestors(outputs[:1])) else _given_latents
             x, function, slopes, more = made(est, outputs, data)
             found, lower, upper, *rest = function(x)
     except UNFIT as error:
@@ -93,10 +94,9 @@ def part_of(est: Estimate, name: str, graph: Variable, data: NewData) -> Part:
     return Part(found, lower + like, upper + like, slopes, withheld, spread, function, **more)
 
 
-def depends_on_latents(objective: Any, data: NewData, graph: Variable) -> bool:
-    """Whether a graph is one of the latents' vector, or of the effects of new groups."""
-    vectors = [objective.latents.u] if objective.is_marginal else []
-    return not set(ancestors([graph])).isdisjoint([*vectors, *([data.fresh[0]] if data.fresh else [])])
+def _latent_vectors(objective: Any, data: NewData) -> list[Variable]:
+    """The integrated variables' vector, and that of the effects of new groups."""
+    return [*([objective.latents.u] if objective.is_marginal else []), *([data.fresh[0]] if data.fresh else [])]
 
 
 # The point of the estimate, the outputs as functions of the vector, ∂value/∂x there, and what else a `Part` has.

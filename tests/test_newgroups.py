@@ -203,3 +203,16 @@ def test_a_variance_at_zero_is_held_there():
             np.testing.assert_allclose(found.se[name], flat.std() / np.sqrt(len(flat)), rtol=1e-5)
         assert any("given tau" in note for note in found.notes)
     np.testing.assert_allclose(est.latent["mean_se"], flat.std() / np.sqrt(len(flat)), rtol=1e-5)
+
+
+def test_a_factor_that_is_integrated_has_no_sign():
+    """Its value at the mode is no constant: the interval of exp(b) z crosses zero, like that of z."""
+    with pm.Model(coords={"group": NAMES}) as model:
+        b, z = pm.Normal("b"), pm.Normal("z", 0, 1, dims="group")
+        effect = pm.Deterministic("effect", pm.math.exp(b) * z, dims="group")
+        pm.Normal("y", effect[GROUP], 1.0, observed=REAL - 1)
+    est = mle.find_MLE(model)
+    found = mle.predict(est, "effect", ci_prob=0.999)
+    ends = found.value["effect"].values[:, None] + norm.ppf([0.0005, 0.9995]) * found.se["effect"].values[:, None]
+    np.testing.assert_allclose(found.interval["effect"], ends, rtol=1e-8)
+    assert np.any(np.prod(found.interval["effect"].values, axis=1) < 0)
