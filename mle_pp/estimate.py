@@ -218,19 +218,31 @@ class Estimate:
         xr.Dataset
             The variables, and the `Deterministic`s that depend on them, by their names, dims and coords, on the
             user's scale: the mode of their joint density given the data and the estimates. Their standard errors are
-            under the names with ``_se`` (``u_se``), and include the uncertainty of the estimates. Empty where
-            nothing was integrated.
+            under the names with ``_se`` (``u_se``), and include the uncertainty of the estimates, but of those at a
+            limit, which are held there (the attribute ``note`` says so). Empty where nothing was integrated.
 
         References
         ----------
         Kass and Steffey (1989), J. Am. Stat. Assoc. 84.
         """
         if not self.verdict.status.is_failure and self._objective.is_marginal:
-            # At the limit itself, where one is approached
-            x = self._optimum.x + 300 * self._scales.special.drift.sum(axis=1)
             objective: Any = self._objective
-            return objective.latent(x, self._covariance("hessian").matrix)
+            found = objective.latent(self._limit, self._covariance("hessian").matrix)
+            return found.assign_attrs({"note": self._held} if self._held else {})
         return xr.Dataset()
+
+    @property
+    def _limit(self) -> np.ndarray:
+        """The vector of the estimate: at the limit itself, where one is approached."""
+        return self._optimum.x + 300 * self._scales.special.drift.sum(axis=1)
+
+    @property
+    def _held(self) -> str:
+        """What errors of integrated variables are conditional on, at such a limit."""
+        if not self._scales.special.drift.size:
+            return ""
+        names = ", ".join(np.array(self._layout.labels)[self._scales.withheld])
+        return f"Errors of integrated variables hold given {names}, which lies at a limit and is held there."
 
     # -- presentation ---------------------------------------------------------------------------------------------
 

@@ -36,14 +36,26 @@ class NewData:
         Coordinate values of the model's dims, with those of the new data.
     names : tuple of str
         The containers that are replaced.
+    positions : dict of str to ndarray of int
+        For dims of which parameters or integrated variables have values, where their labels are others than in the fit:
+        the place of each label among those of the fit, -1 for a new one.
+    effects : dict of Variable to Variable
+        Integrated variables of such dims, as graphs of the latents' vector, the parameters' and `fresh`.
+    fresh : tuple of (Variable, int), optional
+        The vector of standard normals of new groups, and its length.
     """
 
     replacements: dict[Variable, Variable] = field(default_factory=dict)
     coords: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
+    positions: dict[str, np.ndarray] = field(default_factory=dict)
+    effects: dict[Variable, Variable] = field(default_factory=dict)
+    fresh: tuple[Any, int] | None = None
 
 
-def replaced_data(objective: ModelObjective, newdata: Any, coords: Mapping[str, Sequence[Any]] | None) -> NewData:
+def replaced_data(
+    objective: ModelObjective, newdata: Any, coords: Mapping[str, Sequence[Any]] | None, new_groups: bool = False
+) -> NewData:
     """Check new data, and put them into variables that can take the place of the model's own.
 
     Parameters
@@ -53,30 +65,33 @@ def replaced_data(objective: ModelObjective, newdata: Any, coords: Mapping[str, 
         By the names of the model's `pm.Data` containers. Columns of a DataFrame that are no container are left aside.
         Of a Bambi model, a DataFrame with the columns of its formula.
     coords : mapping of str to sequence, optional
-        Coordinate values of dims whose rows are others than those of the fit.
+        Coordinate values of dims whose rows, or groups, are others than those of the fit.
+    new_groups : bool
+        Whether there may be groups that the fit had not.
 
     Raises
     ------
     ModelError
-        Unknown names, values that are no finite numbers, lengths that do not agree.
+        Unknown names, values that are no finite numbers, lengths that do not agree; groups that the fit had not.
     """
     model = objective.model
-    if newdata is None:
+    positions = _positions(model, coords or {}, new_groups)
+    if newdata is None and not positions:
         if coords:
             raise ModelError("coords label new data: give newdata, too.")
         return NewData({}, dict(model.coords))
     if objective.roles.formula is not None:
         return _through_formula(objective.roles.formula, newdata, coords or {})
     containers = {variable.name: variable for variable in model.data_vars}
-    if not containers:
+    if not containers and newdata is not None:
         raise ModelError(
             "The model has no pm.Data, so its data cannot be exchanged: its arrays are constants of the graph. Declare "
             'what is to change with pm.Data("x", x, dims="row"), and fit it again.'
         )
-    given, labels = _by_name(newdata, containers, model.named_vars_to_dims)
+    given, labels = _by_name({} if newdata is None else newdata, containers, model.named_vars_to_dims)
     _check_names(given, containers)
     values = {name: _checked(name, value, containers[name]) for name, value in given.items()}
-    lengths = _lengths(model, values)
+    lengths = _lengths(model, values, {dim: len(places) for dim, places in positions.items()})
     labels |= {str(dim): tuple(values) for dim, values in (coords or {}).items()}
     replacements: dict[Variable, Variable] = {
         containers[name]: shared_copy(containers[name].type, value, name) for name, value in values.items()
@@ -91,7 +106,31 @@ def replaced_data(objective: ModelObjective, newdata: Any, coords: Mapping[str, 
             f"coords: {', '.join(unknown)} is no dim of newdata ({', '.join(lengths) or 'which has none'})."
         )
     new = {dim: labels.get(dim, tuple(range(length))) for dim, length in lengths.items()}
-    return NewData(replacements, {**model.coords, **new}, tuple(values))
+    return NewData(replacements, {**model.coords, **new}, tuple(values), positions)
+
+
+def _positions(model: pm.Model, coords: Mapping[str, Sequence[Any]], new_groups: bool) -> dict[str, np.ndarray]:
+    """Where the labels of groups are among those of the fit, where they are others."""
+    found = {}
+    for dim in {dim for rv in model.free_RVs for dim in model.named_vars_to_dims.get(rv.name) or ()} & set(coords):
+        old, new = list(model.coords.get(dim) or ()), list(coords[dim])
+        if not old or new == old:
+            continue
+        if repeated := sorted({str(label) for label in new if new.count(label) > 1}):
+            raise ModelError(f"coords: {', '.join(repeated)} is more than once among the labels of {dim}.")
+        if (unknown := [label for label in new if label not in old]) and not new_groups:
+            close = get_close_matches(str(unknown[0]), [str(label) for label in old], n=1, cutoff=0.6)
+            raise ModelError(
+                f"coords: {dim} has {_shown(unknown)}, which the fit had not; it had {_shown(old)}."
+                + (f" Did you mean {close[0]}?" if close else "")
+                + " If these are new groups, whose effects come from their distribution, say new_groups=True."
+            )
+        found[dim] = np.array([old.index(label) if label in old else -1 for label in new], dtype=int)
+    return found
+
+
+def _shown(labels: Sequence[Any]) -> str:
+    return ", ".join(map(str, labels[:5])) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
 
 
 def _through_formula(formula: Formula, newdata: Any, coords: Mapping[str, Sequence[Any]]) -> NewData:
@@ -118,13 +157,37 @@ def refuse_stale(objective: ModelObjective, data: NewData, variables: Sequence[V
     # Not through the lengths of dims, which new data give anew
     used = set(ancestors(list(variables), blockers=set(data.replacements)))
     new_dims = {dim for name in data.names for dim in model.named_vars_to_dims.get(name) or () if dim}
+    new_dims |= set(data.positions)
+    _refuse_old_indices(model, data, variables)
     for variable in model.data_vars:
         shared = new_dims.intersection(model.named_vars_to_dims.get(variable.name) or ())
         if variable.name not in data.names and variable in used and shared:
             raise ModelError(
-                f"newdata has {', '.join(data.names)}, but not {variable.name}, which has the dim "
+                f"newdata has {', '.join(data.names) or 'other groups'}, but not {variable.name}, which has the dim "
                 f"{', '.join(sorted(map(str, shared)))}, too: give the same rows of it."
             )
+
+
+def _refuse_old_indices(model: pm.Model, data: NewData, variables: Sequence[Variable]) -> None:
+    """Rows of the fit say by a number which group they are of: among its groups, in their order."""
+    moved = [dim for dim, places in data.positions.items() if not _extends(places, len(model.coords[dim]))]
+    whole = {v for v in model.data_vars if v.type.dtype.startswith(("int", "uint"))}
+    for variable in variables if moved else ():
+        used = set(ancestors([variable], blockers={*data.replacements, *model.free_RVs}))
+        old = sorted(v.name for v in whole & used if v.name not in data.names)
+        given = any(v in used for v in whole if v.name in data.names)
+        own = set(moved) <= set(model.named_vars_to_dims.get(variable.name) or ())
+        if old or not (given or own):
+            raise ModelError(
+                f"coords: {', '.join(moved)} has other groups, or another order, than in the fit, so {variable.name} "
+                f"needs newdata that say which row is of which of them"
+                + (f": {', '.join(old)} is still that of the fit." if old else ", in a pm.Data.")
+                + " Or list the groups of the fit first, in their order."
+            )
+
+
+def _extends(places: np.ndarray, count: int) -> bool:
+    return len(places) >= count and bool(np.all(places[:count] == np.arange(count)))
 
 
 def _by_name(
@@ -186,10 +249,10 @@ def _checked(name: str, value: Any, container: Any) -> np.ndarray:
     return numbers
 
 
-def _lengths(model: pm.Model, values: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """The length of each dim of the new data; one that parameters have, too, cannot change."""
-    lengths: dict[str, int] = {}
-    origin: dict[str, str] = {}
+def _lengths(model: pm.Model, values: Mapping[str, np.ndarray], groups: Mapping[str, int]) -> dict[str, int]:
+    """The length of each dim of the new data; one that parameters have, too, changes with the labels of groups only."""
+    lengths = dict(groups)
+    origin = dict.fromkeys(groups, "coords")
     for name, value in values.items():
         for dim, length in zip(model.named_vars_to_dims.get(name) or (), value.shape, strict=False):
             if dim is None:
@@ -200,11 +263,11 @@ def _lengths(model: pm.Model, values: Mapping[str, np.ndarray]) -> dict[str, int
                 )
             origin.setdefault(dim, name)
     for rv in model.free_RVs:
-        for dim in set(model.named_vars_to_dims.get(rv.name) or ()).intersection(lengths):
+        for dim in set(model.named_vars_to_dims.get(rv.name) or ()).intersection(lengths) - set(groups):
             coords = model.coords.get(dim)
             if coords is not None and len(coords) != lengths[dim]:
                 raise ModelError(
                     f"newdata: {origin[dim]} has {lengths[dim]} values along {dim}, but {rv.name} was estimated for "
-                    f"{len(coords)}."
+                    f"{len(coords)}. Name the groups: coords={{{dim!r}: [...]}}."
                 )
     return {dim: length for dim, length in lengths.items() if dim in model.dim_lengths}

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pytensor.tensor as pt
 import xarray as xr
 from pytensor.graph.basic import Variable
-from pytensor.graph.traversal import ancestors
 from scipy.special import expit, logit, ndtri
 
-from mle_pp import backends
 from mle_pp.conventions import bounds as columns
 from mle_pp.conventions import one_of, probability, select, whole
-from mle_pp.derivatives import Jacobian, Smooth
+from mle_pp.derivatives import Smooth
 from mle_pp.errors import ModelError
-from mle_pp.information import determined, pinned_at_limit, without_limit
 from mle_pp.intervals import KINDS, resampled
 from mle_pp.intervals.profiles import profile_targets, warn_of_sides
 from mle_pp.intervals.scalars import Target
 from mle_pp.layout import Layout, make_layout
 from mle_pp.newdata import NewData, refuse_stale, replaced_data
-from mle_pp.predictive import at_vector, expected_value, mean_bounds, normal_scale, simulator
-from mle_pp.supports import graph_bounds
+from mle_pp.newgroups import regrouped
+from mle_pp.parts import UNFIT, Part, errors_of, misfit, part_of
+from mle_pp.predictive import expected_value, simulator
 
 if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
@@ -110,6 +107,7 @@ def predict(
     kind: str = "wald",
     bootstrap: Bootstrap | Mapping[str, Any] | None = None,
     coords: Mapping[str, Sequence[Any]] | None = None,
+    new_groups: bool = False,
     cov: str = "hessian",
     groups: Any = None,
     n: int = 4000,
@@ -139,11 +137,17 @@ def predict(
     bootstrap : Bootstrap or mapping, optional
         For "bootstrap": a result of `mle_pp.bootstrap`, or the arguments to call it with.
     coords : mapping of str to sequence, optional
-        Labels of the new rows. Default: they are counted.
+        Labels of the new rows; by default they are counted. And of groups, where these are others than those of the
+        fit or in another order: whole numbers in `newdata` then count along these labels. A group of the fit keeps its
+        estimates under whatever number.
+    new_groups : bool
+        Whether `coords` may name groups that the fit had not, whose effects are drawn from their distribution (see
+        Notes). Default: it is an error, for a label may be misspelt.
     cov, groups : optional
         The kind of covariance behind "wald", as for `Estimate.cov`.
     n : int
-        Number of simulated observations behind prediction intervals, but for "wald" ones of normal variables.
+        Number of simulated observations behind prediction intervals, but for "wald" ones of normal variables. With
+        integrated variables each needs a search for their mode.
     random_seed : int, Generator or None
         Of these.
 
@@ -162,7 +166,8 @@ def predict(
     ValueError
         An option that is not one of those above, or does not belong to this `kind`.
     ModelError
-        The model has no `pm.Data` to exchange; new data with unknown names, NaN or lengths that do not agree.
+        The model has no `pm.Data` to exchange; new data with unknown names, NaN or lengths that do not agree; groups
+        that the fit had not; a profile of what depends on integrated variables.
     KeyError
         An unknown name in `var_names`.
 
@@ -176,6 +181,18 @@ def predict(
     Prediction intervals contain the uncertainty about the parameters, too: N(μ̂, σ̂² + se(μ̂)²) for a normal variable;
     for any other, quantiles of observations simulated with parameters from their asymptotic normal distribution on
     the unconstrained scale; for "bootstrap", with those of the refits. A profile has none.
+
+    What depends on integrated variables u has its value at their mode û given parameters and data, and the prediction
+    variance of `Estimate.latent`. Simulated observations have u drawn from N(û, H⁻¹), Laplace's approximation of its
+    law, at the parameters of each. "bootstrap" intervals are quantiles of the value at such draws, with the parameters
+    of the refits and the data of the fit (Laird and Louis 1987): an interval for these very groups, whose effects
+    another sample would redraw. For new groups, normal effects have their own mean as their mode (as in lme4), and
+    their variance enters every interval. So the value of a mean such as exp(β + u) is that of a group in the middle,
+    not the average over groups.
+
+    References
+    ----------
+    Kass and Steffey (1989), J. Am. Stat. Assoc. 84. Laird and Louis (1987), J. Am. Stat. Assoc. 82.
 
     Examples
     --------
@@ -191,59 +208,44 @@ def predict(
     array([[0.2805, 0.6513],
            [0.9915, 1.    ]])
     """
-    one_of("interval", interval, INTERVALS)
-    one_of("kind", kind, KINDS)
-    if kind == "profile" and interval == "prediction":
-        raise ValueError('A new observation has no profile likelihood: use kind="wald" or "bootstrap".')
-    if bootstrap is not None and kind != "bootstrap":
-        raise ValueError(f'bootstrap= is for kind="bootstrap", not kind={kind!r}.')
-    if kind != "wald" and (cov != "hessian" or groups is not None):
-        raise ValueError(f'cov= and groups= are for kind="wald", not kind={kind!r}.')
+    _check_options(interval, kind, bootstrap is not None, cov != "hessian" or groups is not None)
     n, prob = whole("n", n), probability(ci_prob)
-    data = replaced_data(est._objective, newdata, coords)
+    data = regrouped(est._objective, replaced_data(est._objective, newdata, coords, new_groups))
     graphs, notes = _chosen(est, var_names, interval)
     refuse_stale(est._objective, data, [est.model[name] for name in graphs])
     covariance = _covariance(est, cov, groups)
-    parts = {name: _part(est, name, graph, data) for name, graph in graphs.items() if graph is not None}
-    _refuse_given_latents(parts, kind, interval)
+    parts = {name: part_of(est, name, graph, data) for name, graph in graphs.items() if graph is not None}
+    if kind == "profile":
+        _refuse_profiles(parts)
     values = {name: part.value for name, part in parts.items()}
-    errors = {name: _errors(est, part, covariance) for name, part in parts.items()}
-    withheld = {name: np.isnan(error) for name, error in errors.items()}
+    errors = {name: errors_of(est, part, covariance) for name, part in parts.items()}
+    rng = np.random.default_rng(random_seed)
     refits = None
     if kind == "bootstrap":
         refits, told = resampled(est, bootstrap).vectors(prob)
         notes += told
-        drawn = {name: np.stack([part.at(x) for x in refits]) for name, part in parts.items()}
-        errors = {name: np.where(withheld[name], np.nan, draws.std(axis=0, ddof=1)) for name, draws in drawn.items()}
+        errors, limits = _of_refits(est, data, parts, errors, refits, prob, rng)
+    elif kind == "wald":
+        limits = {name: _linked(part, errors[name], _normal_quantiles(prob)) for name, part in parts.items()}
     if interval == "prediction":
-        spreads = {} if refits is not None else {n: p.scale for n, p in parts.items() if p.scale is not None}
-        z = _normal_quantiles(prob)
-        limits = {name: values[name] + np.multiply.outer(z, np.hypot(errors[name], spreads[name])) for name in spreads}
+        limits = {} if refits is not None else _normal_limits(parts, errors, prob)
         if others := [name for name in graphs if name not in limits]:
-            rng = np.random.default_rng(random_seed)
-            points = _around(est, covariance, n, rng) if refits is None else np.resize(refits, (n, refits.shape[1]))
-            new = _draws(est, data, points, rng)
+            points = _around(est, covariance, n, rng) if refits is None else _spread(refits, n)
+            new = _draws(est, data, points, rng, est._objective.is_marginal)
             limits |= {name: _quantiles(new[name], prob) for name in others}
             values = {name: new[name].mean(axis=0) for name in others} | values
             errors = {name: np.full(new[name].shape[1:], np.nan) for name in others} | errors
-    elif refits is not None:
-        limits = {name: np.where(withheld[name], np.nan, _quantiles(d, prob, "weibull")) for name, d in drawn.items()}
-    elif kind == "wald":
-        limits = {name: _linked(part, errors[name], _normal_quantiles(prob)) for name, part in parts.items()}
     shapes = {name: np.shape(values[name]) for name in graphs}
     layout = make_layout(shapes, est.model.named_vars_to_dims, data.coords)
     if kind == "profile":
         limits = _profiled(est, parts, errors, prob, layout)
     ends = [_dataset(layout, {name: limit[k] for name, limit in limits.items()}) for k in (0, 1)]
-    if missing := [label for label, end in zip(layout.labels, layout.vector(ends[0]), strict=True) if np.isnan(end)]:
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        notes.append(f"No interval for {shown}: not determined by the data, or at a limit ({est.verdict.status}).")
+    notes += _told(est, parts, layout, layout.vector(ends[0]))
+    bounds = xr.DataArray(["lower", "upper"], dims="ci_bound", name="ci_bound")
     return Prediction(
         value=_dataset(layout, values),
         se=_dataset(layout, errors),
-        interval=xr.concat(ends, dim=xr.DataArray(["lower", "upper"], dims="ci_bound", name="ci_bound")).transpose(
-            ..., "ci_bound"
-        ),
+        interval=xr.concat(ends, dim=bounds).transpose(..., "ci_bound"),
         kind=kind,
         of=interval,
         ci_prob=prob,
@@ -251,6 +253,49 @@ def predict(
         _layout=layout,
         _means=tuple(rv.name for rv in est.model.observed_RVs) if interval == "confidence" else (),
     )
+
+
+def _check_options(interval: str, kind: str, has_refits: bool, has_covariance: bool) -> None:
+    one_of("interval", interval, INTERVALS)
+    one_of("kind", kind, KINDS)
+    if kind == "profile" and interval == "prediction":
+        raise ValueError('A new observation has no profile likelihood: use kind="wald" or "bootstrap".')
+    if has_refits and kind != "bootstrap":
+        raise ValueError(f'bootstrap= is for kind="bootstrap", not kind={kind!r}.')
+    if has_covariance and kind != "wald":
+        raise ValueError(f'cov= and groups= are for kind="wald", not kind={kind!r}.')
+
+
+def _normal_limits(parts: Mapping[str, Part], errors: Mapping[str, np.ndarray], prob: float) -> dict[str, np.ndarray]:
+    """Prediction intervals of normal variables."""
+    z, scales = _normal_quantiles(prob), {name: p.scale for name, p in parts.items() if p.scale is not None}
+    return {n: parts[n].value + np.multiply.outer(z, np.hypot(errors[n], scale)) for n, scale in scales.items()}
+
+
+def _of_refits(
+    est: Estimate, data: NewData, parts: Mapping[str, Part], errors: Mapping[str, np.ndarray], refits: np.ndarray,
+    prob: float, rng: np.random.Generator,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:  # fmt: skip
+    """Standard errors and limits from the refits' values, NaN where the data do not determine them."""
+    given = [*_conditional(est, data, refits, rng)] if any(part.given for part in parts.values()) else []
+    drawn = {
+        name: np.stack([part.given(*point) for point in given] if part.given else [part.at(x) for x in refits])
+        for name, part in parts.items()
+    }
+    withheld = {name: np.isnan(error) for name, error in errors.items()}
+    spread = {name: np.where(withheld[name], np.nan, draws.std(axis=0, ddof=1)) for name, draws in drawn.items()}
+    limits = {name: np.where(withheld[name], np.nan, _quantiles(d, prob, "weibull")) for name, d in drawn.items()}
+    return spread, limits
+
+
+def _told(est: Estimate, parts: Mapping[str, Part], layout: Layout, ends: np.ndarray) -> list[str]:
+    """What is to be known about the intervals."""
+    notes = [est._held] if est._held and any(part.given for part in parts.values()) else []
+    if missing := [label for label, end in zip(layout.labels, ends, strict=True) if np.isnan(end)]:
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        cause = "" if est.verdict.ok else f", or at a limit ({est.verdict.status})"
+        notes.append(f"No interval for {shown}: not determined by the data{cause}.")
+    return notes
 
 
 def simulate(
@@ -299,7 +344,7 @@ def simulate(
     {'chain': 1, 'draw': 100, 'y_dim_0': 4}
     """
     n = whole("n", n)
-    data = replaced_data(est._objective, newdata, coords)
+    data = regrouped(est._objective, replaced_data(est._objective, newdata, coords, True), given_latents=False)
     refuse_stale(est._objective, data, est.model.observed_RVs)
     rng = np.random.default_rng(random_seed)
     points = _around(est, _covariance(est) if uncertainty else None, n, rng)
@@ -309,44 +354,6 @@ def simulate(
     variables = {e.name: (("chain", "draw", *e.dims), drawn[e.name][None]) for e in layout}
     dims = {dim: list(values) for e in layout for dim, values in zip(e.dims, e.coords, strict=True)}
     return xr.Dataset(variables, coords={"chain": [0], "draw": np.arange(n), **dims})
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One variable at the estimate.
-
-    Attributes
-    ----------
-    value, lower, upper : ndarray
-        The variable and its bounds, in its shape.
-    slopes : ndarray, shape (value.size, size)
-        ∂value/∂x.
-    withheld : ndarray of bool, shape (value.size,)
-        Values that lie at a limit, or have no meaning there.
-    scale : ndarray or None
-        Of the mean of a normal variable, its standard deviation.
-    function : callable
-        From the vector to the variable, and more.
-    element : Smooth or None
-        Each of its elements as a function of the vector and of the element's place; None where it depends on
-        integrated variables.
-    conditional : ndarray or float
-        Variances at known parameters, of what depends on integrated variables.
-    """
-
-    value: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    slopes: np.ndarray
-    withheld: np.ndarray
-    scale: np.ndarray | None
-    function: Callable[[np.ndarray], list[np.ndarray]]
-    element: Smooth | None
-    conditional: np.ndarray | float = 0.0
-
-    def at(self, x: np.ndarray) -> np.ndarray:
-        """The variable at another vector."""
-        return self.function(x)[0]
 
 
 @dataclass(frozen=True)
@@ -371,7 +378,8 @@ def _chosen(
 ) -> tuple[dict[str, Variable | None], list[str]]:
     """The graph to predict of each variable asked for, None where only draws of it can be had; and notes."""
     observed = {rv.name: rv for rv in est.model.observed_RVs}
-    known = [*(est._derived_layout.names if interval == "confidence" else ()), *observed]
+    derived = [variable.name for variable in est.model.deterministics]
+    known = [*(derived if interval == "confidence" else ()), *observed]
     names = select(xr.Dataset(dict.fromkeys(known, 0.0)), var_names)
     graphs: dict[str, Variable | None] = {}
     notes = []
@@ -398,100 +406,17 @@ def _covariance(est: Estimate, kind: str = "hessian", groups: Any = None) -> np.
     return est.cov(kind, scale="unconstrained", **options).values
 
 
-def _part(est: Estimate, name: str, graph: Variable, data: NewData) -> _Part:
-    """Evaluate a variable, its bounds and its derivative."""
-    objective, x = est._objective, est._optimum.x
-    variable = est.model[name]
-    is_observed = variable in est.model.observed_RVs
-    family = mean_bounds(variable) if is_observed else ()
-    scale = normal_scale(variable) if is_observed else None
-    graphs = [graph, *family, *([] if scale is None else [scale])]
-    try:
-        with backends.without_c_compiler():
-            given = objective.is_marginal
-            held = at_vector(objective, graphs, data.replacements, hold_observed=True, given_latents=given)
-            if given and objective.depends_on_integrated(held[0]):
-                return _given_latents(est, held, data, is_observed, scale is not None)
-            value, *others = backends.simplify([pt.cast(backends.as_tensor(g), "float64") for g in held])
-            ends = [pt.as_tensor(end) for end in graph_bounds([value], objective.parameters.x)[0]]
-            function = backends.build([objective.parameters.x], [value, *ends, *others])
-            slopes = Jacobian(value.ravel(), objective.parameters.x)(x)
-            found, lower, upper, *rest = function(x)
-        like = np.zeros_like(found)
-        if is_observed:
-            lower, upper = np.maximum(lower, rest[0]), np.minimum(upper, rest[1])
-        withheld = _at_limit(est, lambda z: function(z)[0].ravel().astype(float), slopes)
-        spread = None if scale is None else rest[2] + like
-        place = pt.lscalar("place")
-        element = Smooth(value.ravel()[place], objective.parameters.x, "interpreted", max(found.size, 1), [place])
-        return _Part(found, lower + like, upper + like, slopes, withheld, spread, function, element)
-    except _UNFIT as error:
-        if not data.names:
-            raise
-        raise _misfit(est, f"{name} cannot be computed from", data, graphs, error) from error
-
-
-def _refuse_given_latents(parts: Mapping[str, _Part], kind: str, interval: str) -> None:
-    """Of what depends on integrated variables there are errors of prediction, but no profile and no refits."""
-    names = ", ".join(name for name, part in parts.items() if part.element is None)
-    if names and kind != "wald":
+def _refuse_profiles(parts: Mapping[str, Part]) -> None:
+    if names := ", ".join(name for name, part in parts.items() if part.given):
         raise ModelError(
-            f"{names}: given integrated variables, which have a distribution and no likelihood of their own. Use "
-            f'kind="wald", whose errors are those of the conditional modes.'
+            f"{names}: no profile. It depends on integrated variables, and the likelihood is an integral over all "
+            f"values of these: there is none to be held at one of them. They have a distribution given the data: use "
+            f'kind="wald" (errors of their modes) or "bootstrap".'
         )
-    if interval == "prediction" and any(part.element is None and part.scale is None for part in parts.values()):
-        raise ModelError(
-            f"{names}: a new observation given integrated variables is not normal, and is not drawn by this version. "
-            f"mle.simulate draws observations of new groups."
-        )
-
-
-def _given_latents(
-    est: Estimate, graphs: Sequence[Variable], data: NewData, is_observed: bool, is_normal: bool
-) -> _Part:
-    """Of a variable that depends on integrated ones: at their mode, which moves with the parameters."""
-    objective: Any = est._objective
-    x, u = est._optimum.x, objective.latents.u
-    value, *others = backends.simplify([pt.cast(backends.as_tensor(g), "float64") for g in graphs])
-    ends = [pt.as_tensor(end) for end in graph_bounds([value], objective.parameters.x)[0]]
-    evaluate = backends.build([u, objective.parameters.x], [value, *ends, *others])
-
-    def function(point: np.ndarray) -> list[np.ndarray]:
-        mode = objective.mode(point)
-        return evaluate(np.full(u.type.shape, np.nan) if mode is None else mode.u, point)
-
-    quantity, mode = objective.conditional(value.ravel()), objective.mode(x)
-    slopes = quantity.slopes(mode, x)
-    found, lower, upper, *rest = function(x)
-    like = np.zeros_like(found)
-    if is_observed:
-        lower, upper = np.maximum(lower, rest[0]), np.minimum(upper, rest[1])
-    withheld = _at_limit(est, lambda z: function(z)[0].ravel().astype(float), slopes)
-    spread = rest[2] + like if is_normal else None
-    inner = quantity.variances(mode, x)
-    return _Part(found, lower + like, upper + like, slopes, withheld, spread, function, None, inner)
-
-
-# What NumPy and PyTensor raise where new data do not go together with what stays as it was
-_UNFIT = (ValueError, IndexError, TypeError, AssertionError)
-
-
-def _misfit(est: Estimate, what: str, data: NewData, graphs: Sequence[Variable], error: Exception) -> ModelError:
-    """The same in the user's names."""
-    stem = f"{what} newdata ({', '.join(data.names)}):"
-    if isinstance(error, IndexError):
-        return ModelError(f"{stem} {str(error).splitlines()[0]}; an index must be one of a group of the fit.")
-    used = set(ancestors(graphs))
-    kept = [variable.name for variable in est.model.data_vars if variable in used and variable.name not in data.names]
-    remedy = f" Give the same rows of {', '.join(kept)}, too." if kept else ""
-    return ModelError(
-        f"{stem} the lengths do not go together with what stays as it was.{remedy} Arrays that are not in a pm.Data "
-        f"keep the length they have, and so do observed variables without dims=."
-    )
 
 
 def _profiled(
-    est: Estimate, parts: Mapping[str, _Part], errors: Mapping[str, np.ndarray], prob: float, layout: Layout
+    est: Estimate, parts: Mapping[str, Part], errors: Mapping[str, np.ndarray], prob: float, layout: Layout
 ) -> dict[str, np.ndarray]:
     """Limits of the profile intervals; a constant is its own."""
     targets = {}
@@ -513,30 +438,11 @@ def _profiled(
     return limits
 
 
-def _at_limit(est: Estimate, function: Callable[[np.ndarray], np.ndarray], slopes: np.ndarray) -> np.ndarray:
-    """Which values lie at the limit that an estimate approaches, or have no meaning there."""
-    special, x = est._scales.special, est._optimum.x
-    if not special.drift.size:
-        return np.zeros(len(slopes), dtype=bool)
-    return pinned_at_limit(function, slopes, x, special.drift, est._basis) | without_limit(function, x, special)
-
-
-def _errors(est: Estimate, part: _Part, covariance: np.ndarray) -> np.ndarray:
-    """Standard errors by the delta method, NaN where the data do not determine the value."""
-    variances = np.einsum("ij,jk,ik->i", part.slopes, covariance, part.slopes) + part.conditional
-    known = determined(part.slopes, -est._optimum.hessian, est.cov(scale="unconstrained").values)
-    # A constant has no error
-    is_constant = ~part.slopes.any(axis=1) & (np.asarray(part.conditional) == 0) & ~part.withheld
-    known &= ~part.withheld
-    errors = np.where(known, np.sqrt(np.maximum(variances, 0.0)), np.where(is_constant, 0.0, np.nan))
-    return errors.reshape(part.value.shape)
-
-
 def _normal_quantiles(prob: float) -> np.ndarray:
     return ndtri((1 - prob) / 2) * np.array([1.0, -1.0])
 
 
-def _linked(part: _Part, errors: np.ndarray, z: np.ndarray) -> np.ndarray:
+def _linked(part: Part, errors: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Value plus z standard errors on a scale without bounds, mapped back; first axis that of z."""
     value, lower, upper = part.value, part.lower, part.upper
     step = np.multiply.outer(z, errors)
@@ -568,15 +474,37 @@ def _around(est: Estimate, covariance: np.ndarray | None, n: int, rng: np.random
     return x + rng.normal(size=x.shape) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
 
 
-def _draws(est: Estimate, data: NewData, points: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A set of observations for each vector."""
-    draw = simulator(est._objective, data.replacements)
+def _spread(refits: np.ndarray, n: int) -> np.ndarray:
+    """`n` vectors, each refit about as often as any other, and one after itself: its modes are searched once."""
+    return refits[np.arange(n) * len(refits) // n]
+
+
+def _conditional(est: Estimate, data: NewData, points: np.ndarray, rng: np.random.Generator) -> Iterator[tuple]:
+    """Each vector with a draw of the integrated variables given it and the data, and of the effects of new groups."""
+    objective: Any = est._objective
+    for x in points:
+        u = objective.drawn_latents(x, rng)
+        if u is not None:
+            yield (x, u, *([rng.normal(size=data.fresh[1])] if data.fresh else []))
+
+
+def _draws(
+    est: Estimate, data: NewData, points: np.ndarray, rng: np.random.Generator, given: bool = False
+) -> dict[str, np.ndarray]:
+    """A set of observations for each vector: of new groups, or given what the data say about those of the fit."""
+    objective: Any = est._objective
     try:
-        sets = [draw(rng, x) for x in points]
-    except _UNFIT as error:
+        if given:
+            vectors = [objective.latents.u, *([data.fresh[0]] if data.fresh else [])]
+            draw = simulator(objective, {**data.replacements, **data.effects}, vectors)
+            sets = [draw(rng, *point) for point in _conditional(est, data, points, rng)]
+        else:
+            draw = simulator(objective, data.replacements)
+            sets = [draw(rng, x) for x in points]
+    except UNFIT as error:
         if not data.names or isinstance(error, ModelError):
             raise
-        raise _misfit(est, "Nothing can be drawn at", data, est.model.observed_RVs, error) from error
+        raise misfit(est, "Nothing can be drawn at", data, est.model.observed_RVs, error) from error
     return {name: np.stack([drawn[name] for drawn in sets]) for name in sets[0]}
 
 

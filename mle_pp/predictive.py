@@ -29,8 +29,8 @@ from mle_pp.objective import ModelObjective, shared_copy
 from mle_pp.redesign import rebuilt
 from mle_pp.roles import RoleKind
 
-# From a generator and a vector to the observed variables, by name.
-Draw = Callable[[np.random.Generator, np.ndarray], dict[str, np.ndarray]]
+# From a generator and a vector, and what else the graphs read, to the observed variables, by name.
+Draw = Callable[..., dict[str, np.ndarray]]
 
 
 def at_vector(
@@ -48,7 +48,8 @@ def at_vector(
     variables : sequence of Variable
         Of the model: `Deterministic`s, observed variables, or anything computed from them.
     data : mapping of Variable to Variable, optional
-        What the model's data are replaced by. Default: their values at the time of the fit.
+        What the model's data are replaced by, and variables of groups others than those of the fit. Default: what they
+        were at the time of the fit.
     hold_observed : bool
         Whether observed variables that others depend on stand for their observations, or stay random.
     given_latents : bool
@@ -65,7 +66,7 @@ def at_vector(
     free = [rv for rv in model.free_RVs if rv.name not in latent]
     # Parameters keep the meaning they were fitted with: their bounds are those of the fit's data
     values = objective.replace(model.replace_rvs_by_values(free))
-    replaced = {**objective.snapshot, **(data or {}), **dict(zip(free, values, strict=True))}
+    replaced = {**objective.snapshot, **dict(zip(free, values, strict=True)), **(data or {})}
     if hold_observed:
         replaced |= {rv: _as(rv, objective.data[rv.name]) for rv in model.observed_RVs}
     # Constants, which new data of a Bambi model replace, have types of their own length
@@ -109,7 +110,9 @@ def normal_scale(rv: Any) -> Variable | None:
     return rv.owner.op.dist_params(rv.owner)[1] if type(rv.owner.op).__name__ == "NormalRV" else None
 
 
-def simulator(objective: ModelObjective, data: Mapping[Variable, Variable] | None = None) -> Draw:
+def simulator(
+    objective: ModelObjective, data: Mapping[Variable, Variable] | None = None, given: Sequence[Variable] = ()
+) -> Draw:
     """A function that draws the observed variables from the model, built once and cheap to call.
 
     Parameters
@@ -117,12 +120,14 @@ def simulator(objective: ModelObjective, data: Mapping[Variable, Variable] | Non
     objective : ModelObjective
     data : mapping of Variable to Variable, optional
         As for `at_vector`.
+    given : sequence of Variable
+        The vectors that integrated variables are graphs of. Default: these are drawn, too.
 
     Returns
     -------
     callable
-        ``draw(rng, x)``: from a generator, which is advanced, and the parameters as a flat vector, to a dict of arrays
-        by name. The same state of the generator gives the same draws.
+        ``draw(rng, x, *given)``: from a generator, which is advanced, and the parameters as a flat vector, to a dict of
+        arrays by name. The same state of the generator gives the same draws.
 
     Raises
     ------
@@ -137,32 +142,36 @@ def simulator(objective: ModelObjective, data: Mapping[Variable, Variable] | Non
             f"it. Write it as a pm.CustomDist with dist= or random=, and observed data."
         )
     with backends.without_c_compiler():
-        graphs = backends.opened([backends.as_tensor(graph) for graph in at_vector(objective, observed, data)])
+        held = at_vector(objective, observed, data, given_latents=bool(given))
+        graphs = backends.opened([backends.as_tensor(graph) for graph in held])
         generators = find_rng_nodes(graphs)
         inputs = [generator.type() for generator in generators]
         graphs = graph_replace(graphs, dict(zip(generators, inputs, strict=True)), strict=False)
     drawn = [rv.name for rv in observed]
-    return _Simulator(objective.parameters.x, inputs, graphs, drawn, _without_draws(objective) or ", ".join(drawn))
+    vectors = [objective.parameters.x, *given]
+    return _Simulator(vectors, inputs, graphs, drawn, _without_draws(objective) or ", ".join(drawn))
 
 
 class _Simulator:
     """Graphs of the observed variables, and their function once it is needed; pickles without it."""
 
     def __init__(
-        self, x: Variable, inputs: Sequence[Variable], graphs: Sequence[Variable], names: Sequence[str], suspects: str
-    ) -> None:
-        self._x, self._inputs, self._graphs, self._names, self._suspects = x, inputs, graphs, names, suspects
+        self, vectors: Sequence[Variable], inputs: Sequence[Variable], graphs: Sequence[Variable],
+        names: Sequence[str], suspects: str,
+    ) -> None:  # fmt: skip
+        self._vectors, self._inputs, self._graphs = vectors, inputs, graphs
+        self._names, self._suspects = names, suspects
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_function"}
 
     @cached_property
     def _function(self) -> Callable[..., list[np.ndarray]]:
-        return backends.build([self._x, *self._inputs], self._graphs)
+        return backends.build([*self._vectors, *self._inputs], self._graphs)
 
-    def __call__(self, rng: np.random.Generator, x: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, rng: np.random.Generator, *vectors: np.ndarray) -> dict[str, np.ndarray]:
         try:
-            arrays = self._function(x, *rng.spawn(len(self._inputs)))
+            arrays = self._function(*vectors, *rng.spawn(len(self._inputs)))
         except NotImplementedError as error:
             raise ModelError(
                 f"{self._suspects} cannot be drawn: its distribution has a density only. Give pm.CustomDist the "

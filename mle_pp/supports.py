@@ -33,18 +33,18 @@ _MOVES_FIRST = {
 _MOVES_ALL = {"MakeVector"}
 
 
-def graph_bounds(variables: Sequence[Variable], x: Variable) -> list[Bounds]:
-    """Lower and upper bounds, element by element, as graphs that depend on `x` through shapes only.
+def graph_bounds(variables: Sequence[Variable], *vectors: Variable) -> list[Bounds]:
+    """Lower and upper bounds, element by element, as graphs that depend on the vectors through shapes only.
 
     Parameters
     ----------
     variables : sequence of Variable
-        Graphs of the flat vector.
-    x : Variable
-        The flat vector, which is unbounded.
+        Graphs of the vectors.
+    *vectors : Variable
+        The parameters' flat vector, and others; these are unbounded.
     """
-    moving = {x}
-    known: dict[Variable, Bounds] = {x: (pt.full_like(x, -np.inf), pt.full_like(x, np.inf))}
+    moving = set(vectors)
+    known: dict[Variable, Bounds] = {x: (pt.full_like(x, -np.inf), pt.full_like(x, np.inf)) for x in vectors}
     for node in toposort(list(variables)):
         if not moving.intersection(node.inputs):
             continue

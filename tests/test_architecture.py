@@ -36,11 +36,21 @@ LAYERS = {
         "stretched",
         "supports",
     },
-    2: {"objective", "marginal", "stream", "checks", "predictive", "simulated", "newdata", "unconstrained"},
+    2: {
+        "objective",
+        "marginal",
+        "stream",
+        "checks",
+        "predictive",
+        "simulated",
+        "newdata",
+        "newgroups",
+        "unconstrained",
+    },
     3: {"optimize"},
     4: {"information", "covariances", "wording", "hints", "diagnose"},
     5: {"estimate", "find", "check"},
-    6: {"intervals", "hypothesis", "criteria", "predict", "approximation"},
+    6: {"intervals", "hypothesis", "criteria", "parts", "predict", "approximation"},
     7: {"resample", "residuals"},
     8: {"table", "datatree", "approximate", "compare", "plots", "page"},
 }
@@ -66,6 +76,7 @@ SIBLINGS = {
     "checks": {"objective"},
     "predictive": {"marginal", "objective"},
     "newdata": {"objective"},
+    "newgroups": {"marginal", "newdata", "objective", "predictive"},
     "simulated": {"objective", "predictive"},
     "unconstrained": {"objective"},
     "covariances": {"information"},
@@ -75,7 +86,7 @@ SIBLINGS = {
     "find": {"estimate"},
     "hypothesis": {"intervals"},
     "criteria": {"hypothesis"},
-    "predict": {"intervals"},
+    "predict": {"intervals", "parts"},
     "compare": {"datatree", "table"},
     "plots": {"datatree", "compare"},
     "page": {"datatree", "compare", "plots"},
@@ -88,7 +99,7 @@ LATE = {
 
 # Where these may be imported. The names are import roots: `arviz` is three packages besides itself.
 ALLOWED = {
-    ("pymc", "pytensor"): LAYERS[1] | LAYERS[2] | {"resample", "residuals", "predict"},
+    ("pymc", "pytensor"): LAYERS[1] | LAYERS[2] | {"resample", "residuals", "parts", "predict"},
     # `conventions` passes on ArviZ's settings and its choice of variables to the layers between
     ("arviz", "arviz_base", "arviz_plots", "arviz_stats"): LAYERS[8] | {"conventions"},
 }

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mle_pp.marginal.curvature import Curvature, Local
-from mle_pp.marginal.elimination import Factorization
+from mle_pp.marginal.dense import require
+from mle_pp.marginal.elimination import Elimination, Factorization
 
 _ITERATIONS = 200
 # δᵀHδ of the last step, in any component: what is left after it is below rounding.
@@ -127,3 +128,23 @@ def _overshoots(there: Local, step: np.ndarray, promised: np.ndarray, owner: np.
     """Whether some component has gone downhill, though the sum has risen: its slope along the step has turned round."""
     slope = np.bincount(owner, there.gradient * step, len(promised))
     return bool(np.any(slope < -0.9 * promised - 1e-12))
+
+
+def drawn(elimination: Elimination, mode: Mode, rng: np.random.Generator) -> np.ndarray:
+    """A draw from N(0, H⁻¹): with H = L Lᵀ the solution of Lᵀ v = z, in all components of one size together."""
+    hessian, z = elimination.matrix(mode.local.entries), rng.normal(size=mode.u.size)
+    sizes, found = np.bincount(elimination.components), np.empty(mode.u.size)
+    # Nodes of one component side by side
+    order = np.argsort(elimination.components, kind="stable")
+    for size in np.unique(sizes):
+        nodes = order[sizes[elimination.components[order]] == size].reshape(-1, size)
+        require(8 * 2 * nodes.size * int(size))
+        block, place = np.arange(nodes.size) // size, np.arange(nodes.size) % size
+        rows = hessian[nodes.ravel()].tocoo()
+        where = np.empty(mode.u.size, dtype=int)
+        where[nodes.ravel()] = place
+        matrices = np.zeros((len(nodes), size, size))
+        matrices[block[rows.row], place[rows.row], where[rows.col]] = rows.data
+        root = np.linalg.cholesky(matrices)
+        found[nodes] = np.linalg.solve(root.swapaxes(1, 2), z[nodes][..., None])[..., 0]
+    return found

@@ -22,7 +22,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from mle_pp import backends
 from mle_pp.errors import ModelError
-from mle_pp.marginal.standard import Standard, standardized
+from mle_pp.marginal.standard import Standard, is_normal, standardized
 from mle_pp.objective import log_densities
 from mle_pp.parameters import Free, Parameters, like
 
@@ -48,6 +48,10 @@ class Latents:
         The variables, in the order of the vector.
     slices : dict of str to slice
         Where each lies in the vector.
+    shapes : dict of str to tuple of int
+        Of each variable, on the scale of the vector.
+    normal : list of str
+        The variables that are affine functions of independent standard normals.
     slots : ndarray of int, shape (size,)
         A number for each variable and each place along its last axis, if that is short: where elements of equal
         number do not meet in one observation, these are the colors of the Hessian.
@@ -60,25 +64,27 @@ class Latents:
         self.names = [free.name for free, _ in found]
         ends = accumulate((start.size for _, start in found), initial=0)
         self.slices = {name: slice(*pair) for name, pair in zip(self.names, pairwise(ends), strict=True)}
+        self.shapes = {free.name: start.shape for free, start in found}
         self._replaced: dict[Variable, Variable] = {}
         self._own: list[Variable] = []
-        starts, standard, slots = [np.zeros(0)], [], [np.zeros(0, dtype=int)]
+        starts, affine, slots = [np.zeros(0)], [], [np.zeros(0, dtype=int)]
         for free, start in found:
             piece = self.u[self.slices[free.name]].reshape(start.shape)
             if free.name in restricted:
                 _require_unbounded(free)
                 value, begin = piece, start
-            elif (affine := self._standardized(free, piece)) is not None:
-                value, begin = affine.value, np.zeros_like(start)
-                standard.append(free.rv)
-                self._own += affine.densities
+            elif (standard := self._standardized(free, piece)) is not None:
+                value, begin = standard.value, np.zeros_like(start)
+                affine.append(free.name)
+                self._own += standard.densities
             else:
                 value, begin = self._on_own_scale(free, piece), start
             self._replaced[free.value] = like(value, free.value)
             starts.append(np.ravel(begin))
             slots.append(_slots(start.shape) + 1 + slots[-1].max(initial=-1))
         self.initial, self.slots = np.concatenate(starts), np.concatenate(slots)
-        kept = [free.rv for free, _ in found if free.rv not in standard and free.name not in restricted]
+        self.normal = [free.name for free, _ in found if free.name in affine and is_normal(free.rv)]
+        kept = [free.rv for free, _ in found if free.name not in (*affine, *restricted)]
         self._priors = [*self._own, *log_densities(model, kept, jacobian=True)]
 
     @property

@@ -14,6 +14,7 @@ import pytensor.tensor as pt
 import scipy.sparse as sp
 import xarray as xr
 from pytensor.graph.basic import Variable
+from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
 
 from mle_pp import backends
@@ -39,11 +40,24 @@ class Conditional:
     curvature : Curvature
     x0 : ndarray
         A point at which the graph can be evaluated.
+    fresh : tuple of (Variable, int), optional
+        A vector of standard normals that the graph depends on, too, independent of the latents, and its length: the
+        effects of groups without data, whose mode is zero.
     """
 
-    def __init__(self, graph: Variable, latents: Latents, curvature: Curvature, x0: np.ndarray) -> None:
+    def __init__(
+        self, graph: Variable, latents: Latents, curvature: Curvature, x0: np.ndarray,
+        fresh: tuple[Variable, int] | None = None,
+    ) -> None:  # fmt: skip
         self._u, self._x, self._curvature = latents.u, latents.parameters.x, curvature
+        self._fresh = None
         with backends.without_c_compiler():
+            if fresh is not None:
+                still = {fresh[0]: pt.zeros(fresh[1])}
+                in_fresh = pt.vector("in_fresh", dtype="float64")
+                slope = graph_replace(tangent(pt.cast(graph, "float64"), fresh[0], in_fresh), still, strict=False)
+                self._fresh = build([self._u, self._x, in_fresh], [slope]), fresh[1]
+                [graph] = graph_replace([graph], still, strict=False)
             [self._graph] = backends.simplify([pt.cast(graph, "float64")])
             self._value = build([self._u, self._x], [self._graph])
             [self._pattern] = dependence([self._graph], self._u, {self._u: latents.initial, self._x: x0})
@@ -79,6 +93,9 @@ class Conditional:
             for part in np.array_split(rest, max(1, rest.size // 200)):
                 rows = jacobian[part].toarray()
                 variances[part] = np.sum(rows * mode.factor.solve(rows.T).T, axis=1)
+        if self._fresh is not None:
+            along, size = self._fresh
+            variances += sum(along(mode.u, x, unit)[0] ** 2 for unit in np.eye(size))
         return variances
 
     def _jacobian(self, mode: Mode, x: np.ndarray) -> sp.csr_matrix:

@@ -29,7 +29,7 @@ from threadpoolctl import ThreadpoolController
 from mle_pp import backends
 from mle_pp.errors import ModelError
 from mle_pp.marginal.curvature import Local, curvature
-from mle_pp.marginal.inner import Mode, find_mode
+from mle_pp.marginal.inner import Mode, drawn, find_mode
 from mle_pp.marginal.latents import Latents
 from mle_pp.marginal.modes import Conditional, Modes
 from mle_pp.marginal.quadrature import Quadrature
@@ -286,9 +286,14 @@ class MarginalObjective(ModelObjective):
         """Whether a graph is one of the latents' vector."""
         return self.latents.u in ancestors([graph])
 
-    def conditional(self, graph: Variable) -> Conditional:
-        """A vector of the latents' `u` and the parameters' `x`, at the mode."""
-        return Conditional(graph, self.latents, self.curvature, self.parameters.initial)
+    def conditional(self, graph: Variable, fresh: tuple[Variable, int] | None = None) -> Conditional:
+        """A vector of the latents' `u` and the parameters' `x` (and of effects without data) at the mode."""
+        return Conditional(graph, self.latents, self.curvature, self.parameters.initial, fresh)
+
+    def drawn_latents(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+        """The latents' vector drawn from N(û, H⁻¹), Laplace's approximation of its law given parameters and data."""
+        mode = self.mode(x)
+        return None if mode is None else mode.u + drawn(self.curvature.elimination, mode, rng)
 
     def reach(self, x: np.ndarray) -> np.ndarray:
         """How much the likelihood given the latents changes with each of these, at some values of them."""

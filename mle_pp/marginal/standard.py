@@ -6,7 +6,7 @@ step depends on all: its Hessian stays banded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,9 +61,8 @@ def standardized(rv: Variable, z: Variable, free: Collection[Variable]) -> Stand
     kind, parameters = type(op).__name__, op.dist_params(rv.owner)
     if any(hasattr(variable.type, "dims") for variable in (rv, *parameters)):
         return None
-    if kind == "MvNormalRV":
-        location, covariance = parameters
-        return Standard(location + _times(z, _root(covariance)), location, [_normal(z)])
+    if is_normal(rv):
+        return Standard(affine(rv, parameters, z), parameters[0], [_normal(z)])
     if kind == "ZeroSumNormalRV":
         # Its transform is a rotation
         return Standard(parameters[0] * z, pt.constant(0.0), [_normal(z)])
@@ -78,6 +77,19 @@ def standardized(rv: Variable, z: Variable, free: Collection[Variable]) -> Stand
         return first and _path(z, first, _Family(drift, sigma[..., None], _normal), rhos[..., -1, None], free)
     family = _family(rv)
     return family and Standard(family.location + family.scale * z, family.location, [family.density(z)])
+
+
+def is_normal(rv: Variable) -> bool:
+    """Whether a variable is affine in as many independent standard normals."""
+    return type(rv.owner.op).__name__ in ("NormalRV", "MvNormalRV")
+
+
+def affine(rv: Variable, parameters: Sequence[Variable], z: Variable) -> Variable:
+    """A normal variable with these parameters (of several, the second is their covariance), of standard normals."""
+    location, scale = parameters
+    if type(rv.owner.op).__name__ == "NormalRV":
+        return location + scale * z
+    return location + _times(z, _root(scale))
 
 
 def _family(rv: Variable) -> _Family | None:
