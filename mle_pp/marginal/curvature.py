@@ -114,7 +114,7 @@ class Built:
         return self._function(*arguments, *self._values)
 
 
-class _Refreshing:
+class Refreshing:
     """Something that keeps its functions as cached properties."""
 
     def refresh(self) -> None:
@@ -127,7 +127,7 @@ class _Refreshing:
 build = Built
 
 
-class Colored(_Refreshing):
+class Colored(Refreshing):
     """By colors; see the module."""
 
     def __init__(
@@ -362,7 +362,7 @@ def _is_minus_infinity(branch: Variable) -> bool:
     return isinstance(branch, Constant) and bool(np.all(np.isneginf(branch.data)))
 
 
-class Dense(_Refreshing):
+class Dense(Refreshing):
     """Every pair of latents; by Hessian-vector products."""
 
     def __init__(self, free: Sequence[Variable], u: TensorVariable, x: TensorVariable, size: int, rows: int) -> None:
