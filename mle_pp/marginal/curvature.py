@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pytensor.tensor as pt
@@ -122,6 +122,10 @@ class Refreshing:
         for value in self.__dict__.values():
             if isinstance(value, Built):
                 value.refresh()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the functions, which are built again where they are needed."""
+        return {name: value for name, value in self.__dict__.items() if not isinstance(value, Built)}
 
 
 build = Built
@@ -368,9 +372,17 @@ class Dense(Refreshing):
     def __init__(self, free: Sequence[Variable], u: TensorVariable, x: TensorVariable, size: int, rows: int) -> None:
         self._u, self._x = u, x
         self._total = _summed(free)
-        self._smooth = Smooth(self._total, u, "interpreted", rows, [x])
+        self._count = rows
         self._rows, self._cols = np.tril_indices(size)
         self.elimination = Elimination(self._rows, self._cols, size)
+
+    @cached_property
+    def _smooth(self) -> Smooth:
+        return Smooth(self._total, self._u, "interpreted", self._count, [self._x])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the functions."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_smooth"}
 
     def local(self, u: np.ndarray, x: np.ndarray) -> Local:
         """Value, gradient and Hessian."""

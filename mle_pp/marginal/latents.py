@@ -8,6 +8,7 @@ unconstrained scale, with the Jacobian of the transform.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
@@ -81,6 +82,14 @@ class Latents:
         self.initial, self.slots = np.concatenate(starts), np.concatenate(slots)
         kept = [free.rv for free, _ in found if free.rv not in standard and free.name not in restricted]
         self._priors = [*self._own, *log_densities(model, kept, jacobian=True)]
+
+    def without_model(self, parameters: Parameters) -> Latents:
+        """The same vector without the model's variables."""
+        other = copy.copy(self)
+        other.parameters = parameters
+        for name in ("model", "_replaced", "_own", "_priors"):
+            del other.__dict__[name]
+        return other
 
     @property
     def size(self) -> int:
