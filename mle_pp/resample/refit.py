@@ -379,10 +379,11 @@ class MarginalRefitter(Refitter):
     """
 
     def __init__(self, est: Estimate, by_weights: bool = False) -> None:
-        objective, self._targets = est._objective, None
+        objective: Any = est._objective
+        self._targets: dict[str, Any] | None = None
         if not by_weights:
             objective, self._targets = exchangeable(est._objective)
-        self._objective: Any = objective
+        self._objective = objective
         self.parameters = objective.parameters.without_model()
         self.units, self.roles, self.rows = objective.units, est.roles, est.n_obs
         self.start, self.reference = est._optimum.x, -est._optimum.hessian
