@@ -191,6 +191,11 @@ class ModelObjective:
         total += sum(self.axes.blocks.values())
         return int(total) if float(total).is_integer() else total
 
+    @property
+    def case_weights(self) -> np.ndarray | None:
+        """One weight a row of the data, where there are any."""
+        return self.weights
+
     def replace(self, graphs: Sequence[Variable]) -> list[Variable]:
         """Graphs of the model's value variables as graphs of the vector, and of that of integrated variables."""
         return self.parameters.replace(graphs)

@@ -47,6 +47,13 @@ def linear(extra=False):
     return model
 
 
+def pooled():
+    with pm.Model() as model:
+        b, sigma = pm.Normal("b", 0, 5, shape=2), pm.HalfNormal("sigma", 2)
+        pm.Normal("y", b[0] + b[1] * X, sigma, observed=REAL)
+    return model
+
+
 def counts():
     with pm.Model() as model:
         b, tau = pm.Normal("b", 0, 5, shape=2), pm.HalfNormal("tau", 2)
@@ -157,6 +164,11 @@ def test_weights_count_groups():
     assert est.loglik == pytest.approx(-exact.fun, abs=1e-7)
     np.testing.assert_allclose(est._optimum.x, exact.x, atol=1e-4)
     assert est.n_obs == times[GROUP].sum()
+    plain = mle.find_MLE(pooled(), weights=times[GROUP])
+    assert mle.rank({"mixed": est, "pooled": plain}).shape[0] == 2
+    assert mle.lr_test(plain, est, boundary=1).statistic == pytest.approx(2 * (est.loglik - plain.loglik), abs=1e-8)
+    with pytest.raises(ValueError, match="different case weights"):
+        mle.rank({"mixed": est, "pooled": mle.find_MLE(pooled(), weights=times[GROUP][::-1])})
     with pytest.raises(ModelError, match=r"weights is .* share latent variables"):
         mle.find_MLE(linear(), weights=np.arange(N))
 
@@ -253,8 +265,5 @@ def test_score_test_of_a_fixed_effect():
 
 
 def test_score_test_refuses_a_variance_of_zero():
-    with pm.Model() as model:
-        b, sigma = pm.Normal("b", 0, 5, shape=2), pm.HalfNormal("sigma", 2)
-        pm.Normal("y", b[0] + b[1] * X, sigma, observed=REAL)
     with pytest.raises(ModelError, match="On the edge of a support the score has one side only: use lr_test"):
-        mle.score_test(mle.find_MLE(model), linear(), null={"tau": 0.0})
+        mle.score_test(mle.find_MLE(pooled()), linear(), null={"tau": 0.0})

@@ -143,8 +143,8 @@ def _larger(
             f"The null hypothesis is not inside the larger model. {told} On the edge of a support the score has one "
             f"side only: use lr_test."
         ) from error
-    if small._objective.weights is not None:
-        objective = objective.weighted(small._objective.weights)
+    if (weights := small._objective.case_weights) is not None:
+        objective = objective.weighted(objective.axes.of_units(weights, "weights of small"))
     data = [observed(small), {rv.name: objective.data[rv.name] for rv in model.observed_RVs}]
     if set(data[0]) != set(data[1]) or different(*data):
         raise ModelError(

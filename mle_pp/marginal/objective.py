@@ -203,6 +203,14 @@ class MarginalObjective(ModelObjective):
         other._values, other._steps = {}, None
         return other
 
+    @property
+    def case_weights(self) -> np.ndarray | None:
+        """One weight a row of the data, where there are any."""
+        if self.weights is None:
+            return None
+        assert isinstance(self.axes, Units)
+        return self.weights[self.axes.of_row]
+
     def _of_units(self, mode: Mode, x: np.ndarray) -> np.ndarray:
         """The marginal log-likelihood of each unit."""
         assert self._shares is not None
@@ -372,10 +380,10 @@ class MarginalObjective(ModelObjective):
     @property
     def rows(self) -> float:
         """Rows of data, or the sum of their weights; a whole number as int."""
-        if self.weights is None:
+        weights = self.case_weights
+        if weights is None:
             return self.rows_of_data
-        assert isinstance(self.axes, Units)
-        total = float(self.weights[self.axes.of_row].sum())
+        total = float(weights.sum())
         return int(total) if total.is_integer() else total
 
     def loglik(self, x: np.ndarray) -> float:
