@@ -130,6 +130,8 @@ def check_marginal(est: Estimate, n_simulations: int = 100, random_seed: Any = N
 
 def _simulated_scores(est: Estimate, n: int, random_seed: Any) -> np.ndarray:
     """Gradients at the estimate for data drawn from it, a row a data set."""
+    if est._objective.weights is not None:
+        raise ModelError("The estimate has case weights, and simulated data have none: repeat the rows instead.")
     draw, rng = simulator(est._objective), np.random.default_rng(random_seed)
     other, observe = retargeted(est._objective)
     found = []

@@ -122,13 +122,10 @@ def _check_same_data(first: str, one: Estimate, second: str, other: Estimate) ->
             f"{first} and {second} have different restricted= variables: their log-likelihoods are of different "
             f"contrasts of the data. Fit both without restricted=."
         )
-    if not np.array_equal(_weights(one), _weights(other)):
+    given = (e._objective.case_weights for e in (one, other))
+    mine, theirs = (np.ones(1) if weights is None else weights for weights in given)
+    if not np.all(mine == theirs):
         raise ValueError(f"{first} and {second} have different case weights: fit both with the same.")
-
-
-def _weights(est: Estimate) -> np.ndarray:
-    objective = est._objective
-    return np.ones(objective.axes.size) if objective.weights is None else objective.weights
 
 
 def tic(est: Estimate) -> float:

@@ -130,6 +130,8 @@ class Estimate:
             ``"CR1"``, ``"CR0"``           the same with the factor G/(G−1); with none
             =============================  ==========================================================================
 
+            Where variables were integrated, what counts as a row is a set of rows that share latent variables, with
+            the score of its marginal likelihood by differences; there has to be more than one such set.
         groups : array_like, optional
             For the cluster kinds: a label a row, in the order of the data (a DataArray with labels along the row dim:
             by label; a mapping where there are several sets of rows, as for the weights of `find_MLE`).

@@ -71,7 +71,8 @@ def find_MLE(
         Case weights: a row of weight 3 counts as three equal rows, one of weight 0 is left out. One number a row, in
         the order of the data (a DataArray with labels along the row dim: by label). Observed variables that share
         their first named dim share their rows; where there are several sets of rows, a mapping from the name of the
-        dim, or of an observed variable, to its weights. `n_obs` is then the sum of the weights.
+        dim, or of an observed variable, to its weights. `n_obs` is then the sum of the weights. Rows that share latent
+        variables need the same weight.
     quadrature_points : int
         Nodes in each dimension of adaptive Gauss–Hermite quadrature over latent variables that fall apart into blocks
         of at most three; 1 is Laplace's method, for any latent variables.

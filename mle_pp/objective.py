@@ -144,7 +144,7 @@ class ModelObjective:
         self.names = [variable.name for variable in likelihood]
         self._pointwise = backends.build([self.parameters.x], graphs[: len(terms)])
         shapes = self._check_start()
-        self.axes = _rows(model, likelihood, shapes)
+        self.axes = rows_of(model, likelihood, shapes)
         sizes = [np.prod(shape, dtype=int) for shape in (*shapes, *map(np.shape, observed_data(model).values()))]
         self.backend = backends.resolve(backend, work=float(sum(sizes[len(shapes) :])) * (1 + self.size))
         self._functions = Functions(
@@ -190,6 +190,11 @@ class ModelObjective:
         total = self.axes.size if self.weights is None else float(self.weights.sum())
         total += sum(self.axes.blocks.values())
         return int(total) if float(total).is_integer() else total
+
+    @property
+    def case_weights(self) -> np.ndarray | None:
+        """One weight a row of the data, where there are any."""
+        return self.weights
 
     def replace(self, graphs: Sequence[Variable]) -> list[Variable]:
         """Graphs of the model's value variables as graphs of the vector, and of that of integrated variables."""
@@ -553,7 +558,7 @@ def constant_data(model: pm.Model) -> dict[str, np.ndarray]:
 _VECTORS = ("MultinomialRV", "DirichletMultinomialRV", "DirichletRV")
 
 
-def _rows(model: pm.Model, likelihood: Sequence[Variable], shapes: Sequence[tuple[int, ...]]) -> Rows:
+def rows_of(model: pm.Model, likelihood: Sequence[Variable], shapes: Sequence[tuple[int, ...]]) -> Rows:
     """The rows of the likelihood's terms.
 
     Axis 0 of a term is its row axis, and a scalar observation is a row. A term without axes is a block otherwise: one

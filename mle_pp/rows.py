@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from mle_pp.errors import ModelError
@@ -99,6 +100,13 @@ class Rows:
             Not a value for each row.
         """
         self.require(what)
+        return self.of_units(self._aligned(values, what), what)
+
+    def of_units(self, values: np.ndarray, what: str) -> np.ndarray:
+        """One value for each that is independent of the others, from one for each row of the data: the same."""
+        return values
+
+    def _aligned(self, values: Any, what: str) -> np.ndarray:
         if isinstance(values, Mapping):
             given = self._by_axis(values, what)
         elif len(self.axes) == 1:
@@ -129,6 +137,51 @@ class Rows:
 
     def _described(self) -> str:
         return "; ".join(f"{axis.name}: {axis.length} rows of {', '.join(axis.variables)}" for axis in self.axes)
+
+
+@dataclass(frozen=True)
+class Units(Rows):
+    """Independent units of several rows each, which take the place of rows.
+
+    Attributes
+    ----------
+    rows : Rows
+        Those of the data.
+    of_row : ndarray of int
+        The unit of each of them.
+    """
+
+    rows: Rows
+    of_row: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Rows, of_row: np.ndarray) -> Units:
+        """The units that these rows belong to, numbered from 0."""
+        variables = tuple(name for axis in rows.axes for name in axis.variables)
+        return cls((RowAxis("unit", range(int(of_row.max()) + 1), variables),), {}, rows, of_row)
+
+    def _aligned(self, values: Any, what: str) -> np.ndarray:
+        return self.rows.align(values, what)
+
+    def of_units(self, values: np.ndarray, what: str) -> np.ndarray:
+        """One value a unit, from a value a row of the data.
+
+        Raises
+        ------
+        ModelError
+            Rows of one unit have different values.
+        """
+        first = np.unique(self.of_row, return_index=True)[1]
+        found = values[first]
+        other = (values != found[self.of_row]) & ~(pd.isna(values) & pd.isna(found[self.of_row]))
+        if np.any(other):
+            row = int(np.argmax(other))
+            raise ModelError(
+                f"{what} is {found[self.of_row[row]]} in row {first[self.of_row[row]]} and {values[row]} in row {row} "
+                f"(counted from 0), but the two depend on each other: they share latent variables. Give all rows that "
+                f"do the same value."
+            )
+        return found
 
 
 def _along(axis: RowAxis, values: Any, what: str) -> np.ndarray:

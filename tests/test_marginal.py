@@ -251,18 +251,6 @@ def test_parametric_bootstrap_refits_the_marginal_likelihood():
     np.testing.assert_allclose(refit.x, est._optimum.x, atol=1e-6)
 
 
-def test_rows_that_depend_on_each_other_refuse_row_methods():
-    est = mle.find_MLE(intercepts())
-    for call in (
-        lambda: est.cov("sandwich"),
-        lambda: mle.bootstrap(est, n=3, kind="rows"),
-        lambda: mle.jackknife(est),
-        lambda: mle.find_MLE(intercepts(), weights=np.ones(len(X))),
-    ):
-        with pytest.raises(ModelError, match="parametric bootstrap"):
-            call()
-
-
 def test_predictions_are_at_the_modes():
     est = mle.find_MLE(intercepts())
     beta, u = est.params["beta"].values, est.latent["u"].values

@@ -104,7 +104,8 @@ def _check_estimate(name: str, est: Estimate, reference: Estimate, names: Sequen
     changed = different(reference._objective.data, est._objective.data)
     if changed:
         raise ModelError(f"{name} is an estimate from other data than the others: {changed}.")
-    mine, theirs = (np.ones(1) if e._objective.weights is None else e._objective.weights for e in (est, reference))
+    given = (e._objective.case_weights for e in (est, reference))
+    mine, theirs = (np.ones(1) if weights is None else weights for weights in given)
     if not np.all(mine == theirs):
         raise ModelError(f"{name} is an estimate with other case weights than the others.")
 

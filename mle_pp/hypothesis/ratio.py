@@ -181,7 +181,7 @@ def _refuse_unlike(small: Estimate, large: Estimate) -> None:
             "The two fits have different restricted= variables, so that their log-likelihoods are of different "
             "contrasts of the data. Fit both without restricted=."
         )
-    one, other = small._objective.weights, large._objective.weights
+    one, other = small._objective.case_weights, large._objective.case_weights
     same = other is None if one is None else other is not None and np.array_equal(one, other)
     if not same:
         raise ModelError("The two fits have different case weights.")

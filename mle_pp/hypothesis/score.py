@@ -14,6 +14,7 @@ from mle_pp.errors import ModelError
 from mle_pp.hypothesis.nesting import listed, observed, shared_values
 from mle_pp.hypothesis.result import TestResult
 from mle_pp.linalg import inverse_on
+from mle_pp.marginal import objective_of
 from mle_pp.objective import ModelObjective
 from mle_pp.roles import RoleKind, resolve_model, roles
 from mle_pp.verdict import Status
@@ -58,8 +59,12 @@ def score_test(
     ------
     ModelError
         A scalar of the larger model without a value, a value on the edge of its support (where the score has one side
-        only: use `lr_test`), other data, or an estimate that is not the maximum of the larger model under the null
-        hypothesis.
+        only, as at a variance of zero: use `lr_test`), other data, or an estimate that is not the maximum of the larger
+        model under the null hypothesis.
+
+    Notes
+    -----
+    Latent variables of the larger model are integrated, as in a fit; the information is then the observed one.
 
     References
     ----------
@@ -122,12 +127,15 @@ def _larger(
     fixed = {name: held[name] for name in keep_fixed}
     check_model(model, small.roles.potentials, fixed=set(fixed))
     found = roles(given, fix=fixed, potentials=small.roles.potentials)
-    if latent := found.names(RoleKind.LATENT):
-        raise ModelError(f"{', '.join(latent)} would be latent in the larger model. Use lr_test with n_bootstrap=.")
+    treated = small.roles.names(RoleKind.LATENT, RoleKind.RESTRICTED)
+    if other := [name for name in treated if name not in found.names(RoleKind.LATENT)]:
+        raise ModelError(
+            f"{', '.join(other)} is integrated in small, and would be a parameter of the larger model. Use lr_test."
+        )
     check_data(model, held=set(fixed))
     values, equations = shared_values(small, model, found.names(RoleKind.PARAMETER), null)
     try:
-        objective = ModelObjective(model, found, fixed, values)
+        objective = objective_of(model, found, fixed, values, quadrature_points=small._objective.quadrature_points)
     except ModelError as error:
         # The values are those of fix= or null=, and begin the larger model's likelihood
         told = re.sub(r"initvals\['(.*?)'\]", r"\1", str(error))
@@ -135,8 +143,8 @@ def _larger(
             f"The null hypothesis is not inside the larger model. {told} On the edge of a support the score has one "
             f"side only: use lr_test."
         ) from error
-    if small._objective.weights is not None:
-        objective = objective.weighted(small._objective.weights)
+    if (weights := small._objective.case_weights) is not None:
+        objective = objective.weighted(objective.axes.of_units(weights, "weights of small"))
     data = [observed(small), {rv.name: objective.data[rv.name] for rv in model.observed_RVs}]
     if set(data[0]) != set(data[1]) or different(*data):
         raise ModelError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pytensor.tensor as pt
@@ -114,7 +114,7 @@ class Built:
         return self._function(*arguments, *self._values)
 
 
-class _Refreshing:
+class Refreshing:
     """Something that keeps its functions as cached properties."""
 
     def refresh(self) -> None:
@@ -123,11 +123,15 @@ class _Refreshing:
             if isinstance(value, Built):
                 value.refresh()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the functions, which are built again where they are needed."""
+        return {name: value for name, value in self.__dict__.items() if not isinstance(value, Built)}
+
 
 build = Built
 
 
-class Colored(_Refreshing):
+class Colored(Refreshing):
     """By colors; see the module."""
 
     def __init__(
@@ -362,15 +366,23 @@ def _is_minus_infinity(branch: Variable) -> bool:
     return isinstance(branch, Constant) and bool(np.all(np.isneginf(branch.data)))
 
 
-class Dense(_Refreshing):
+class Dense(Refreshing):
     """Every pair of latents; by Hessian-vector products."""
 
     def __init__(self, free: Sequence[Variable], u: TensorVariable, x: TensorVariable, size: int, rows: int) -> None:
         self._u, self._x = u, x
         self._total = _summed(free)
-        self._smooth = Smooth(self._total, u, "interpreted", rows, [x])
+        self._count = rows
         self._rows, self._cols = np.tril_indices(size)
         self.elimination = Elimination(self._rows, self._cols, size)
+
+    @cached_property
+    def _smooth(self) -> Smooth:
+        return Smooth(self._total, self._u, "interpreted", self._count, [self._x])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the functions."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_smooth"}
 
     def local(self, u: np.ndarray, x: np.ndarray) -> Local:
         """Value, gradient and Hessian."""

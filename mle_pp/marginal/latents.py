@@ -9,6 +9,7 @@ transform.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
@@ -86,6 +87,14 @@ class Latents:
         self.normal = [free.name for free, _ in found if free.name in affine and is_normal(free.rv)]
         kept = [free.rv for free, _ in found if free.name not in (*affine, *restricted)]
         self._priors = [*self._own, *log_densities(model, kept, jacobian=True)]
+
+    def without_model(self, parameters: Parameters) -> Latents:
+        """The same vector without the model's variables."""
+        other = copy.copy(self)
+        other.parameters = parameters
+        for name in ("model", "_replaced", "_own", "_priors"):
+            del other.__dict__[name]
+        return other
 
     @property
     def size(self) -> int:

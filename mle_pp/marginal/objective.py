@@ -15,9 +15,10 @@ for which the entries of H⁻¹ at the pattern of H suffice.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pymc as pm
@@ -33,6 +34,7 @@ from mle_pp.marginal.inner import Mode, drawn, find_mode
 from mle_pp.marginal.latents import Latents
 from mle_pp.marginal.modes import Conditional, Modes
 from mle_pp.marginal.quadrature import Quadrature
+from mle_pp.marginal.units import Shares
 from mle_pp.objective import (
     ModelObjective,
     constant_data,
@@ -41,10 +43,11 @@ from mle_pp.objective import (
     likelihood_terms,
     log_densities,
     observed_data,
+    rows_of,
 )  # fmt: skip
 from mle_pp.parameters import Parameters
 from mle_pp.roles import RoleKind, Roles
-from mle_pp.rows import Rows
+from mle_pp.rows import Rows, Units
 
 _LOG_2PI = np.log(2 * np.pi)
 # With more rows than this a search takes seconds, and the likelihood is nearly quadratic
@@ -52,6 +55,8 @@ _MANY_ROWS = 20_000
 # The step of a difference, in standard errors
 _FRACTION = 5e-4
 _REMEMBERED = 100
+# The step of a difference of fourth order, in the steps of others
+_WIDER = 20
 
 
 class MarginalObjective(ModelObjective):
@@ -98,24 +103,32 @@ class MarginalObjective(ModelObjective):
             self.parameters = Parameters(model, estimated, fixed, initvals, self.snapshot, integrated, roles.formula)
             self.latents = Latents(model, self.parameters, roles.names(RoleKind.RESTRICTED))
             graphs = evaluable(self.latents.replace([*terms, *self.latents.priors(), *priors]))
-        self._given_latents = graphs[: len(terms)]
-        self._terms = backends.build([self.latents.u, self.parameters.x], self._given_latents)
-        self._kept = backends.build([self.latents.u, self.parameters.x], graphs[len(graphs) - len(priors) :])
+        self._graphs = (graphs[: len(terms)], graphs[len(terms) : len(graphs) - len(priors)])
+        self._penalties = graphs[len(graphs) - len(priors) :]
         self._known: tuple[bytes | None, Mode | None] = (None, None)
         self._values: dict[bytes, float] = {}
         self._last = self.latents.initial
         self._steps: np.ndarray | None = None
         shapes = self._check_start()
         self.rows_of_data = sum(int(np.prod(shape[:1])) for shape in shapes)
-        self.axes = Rows((), dict.fromkeys(self.names, self.rows_of_data))
+        self._rows = rows_of(model, likelihood, shapes)
+        self._observations = self._observed(likelihood)
         self.curvature = curvature(
             graphs, self.latents.u, self.parameters.x, self.latents.initial, self.parameters.initial,
-            self.latents.slots, self.latents.names, self._observed(likelihood),
+            self.latents.slots, self.latents.names, self._observations,
         )  # fmt: skip
         self.default_starts = 3 if max(self.rows_of_data, self.latents.size) <= _MANY_ROWS else 1
         self._quadrature = (
             None if quadrature_points == 1 else Quadrature(self.curvature, quadrature_points, self.latents.names)
         )
+
+    @cached_property
+    def _terms(self) -> Callable[..., list[np.ndarray]]:
+        return backends.build([self.latents.u, self.parameters.x], self._graphs[0])
+
+    @cached_property
+    def _kept(self) -> Callable[..., list[np.ndarray]]:
+        return backends.build([self.latents.u, self.parameters.x], self._penalties)
 
     def _observed(self, likelihood: Sequence[Variable]) -> dict[Variable, np.ndarray]:
         """The variables that hold observations which may be exchanged, and these."""
@@ -144,7 +157,104 @@ class MarginalObjective(ModelObjective):
     def refresh(self) -> None:
         """Take in what the variables that hold the data have become."""
         self.curvature.refresh()
+        if (shares := self.__dict__.get("_shares")) is not None:
+            shares.refresh()
+        self.forget(self.latents.initial)
+
+    def forget(self, start: np.ndarray) -> None:
+        """What was found on the way; the next mode is searched from `start`.
+
+        What follows is then the same, to the last bit, whatever was computed before.
+        """
         self._known, self._values = (None, None), {}
+        self._last, self._steps = start, None
+
+    def without_model(self) -> MarginalObjective:
+        """The same from graphs alone, which pickle where a model and functions do not."""
+        other = copy.copy(self)
+        other.model = cast(pm.Model, SimpleNamespace(observed_RVs=()))
+        other.parameters = self.parameters.without_model()
+        other.latents = self.latents.without_model(other.parameters)
+        for name in ("_terms", "_kept", "modes"):
+            other.__dict__.pop(name, None)
+        other.forget(self._last)
+        return other
+
+    # -- independent units ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def _shares(self) -> Shares | None:
+        if self._rows.blocks:
+            return None
+        values = {self.latents.u: self.latents.initial, self.parameters.x: self.parameters.initial}
+        return Shares(
+            self._rows, self.names, *self._graphs, self.latents, self.curvature.elimination.components,
+            {**values, **self._observations},
+        )  # fmt: skip
+
+    @property
+    def axes(self) -> Rows:  # type: ignore[override]
+        """The independent units, rows that share latents; blocks, where there are no two of them."""
+        return self._rows if self._shares is None else self._shares.rows
+
+    def weighted(self, weights: np.ndarray) -> MarginalObjective:
+        """The same likelihood with that of each unit multiplied by a weight; see `ModelObjective.weighted`."""
+        other = super().weighted(weights)
+        assert isinstance(other, MarginalObjective)
+        other._values, other._steps = {}, None
+        return other
+
+    @property
+    def case_weights(self) -> np.ndarray | None:
+        """One weight a row of the data, where there are any."""
+        if self.weights is None:
+            return None
+        assert isinstance(self.axes, Units)
+        return self.weights[self.axes.of_row]
+
+    def _of_units(self, mode: Mode, x: np.ndarray) -> np.ndarray:
+        """The marginal log-likelihood of each unit."""
+        assert self._shares is not None
+        owner = self.curvature.elimination.components
+        if self._quadrature is None:
+            gain = np.bincount(owner, mode.correction * mode.local.gradient, len(mode.factor.logdet))
+            extra = 0.5 * (gain - mode.factor.logdet + np.bincount(owner) * _LOG_2PI)
+        else:
+            extra = self._quadrature.values(mode, x) - self.curvature.values(mode.u, x)
+        units = self._shares.of_component
+        return self._shares.values(mode.u, x) + np.bincount(units, extra, self.axes.size + 1)[: self.axes.size]
+
+    def row_values(self, x: np.ndarray) -> np.ndarray:
+        """The marginal log-likelihood of each unit at `x`, without its weight; NaN where the latents have no mode."""
+        self.axes.require("A log-likelihood of each row")
+        mode = self.mode(x)
+        if mode is None:
+            return np.full(self.axes.size, np.nan)
+        with one_thread():
+            return self._of_units(mode, x)
+
+    def scores(self, x: np.ndarray) -> np.ndarray:
+        """Gradient of each unit's log-likelihood, without its weight: differences of fourth order."""
+        self.axes.require("The scores")
+        columns = []
+        for shift in self._shifts(x):
+            ahead, back = (self.row_values(x + shift) - self.row_values(x - shift) for shift in (shift, 2 * shift))
+            columns.append((8 * ahead - back) / (12 * shift.sum()))
+        self.mode(x)
+        return np.stack(columns, axis=1) if columns else np.zeros((self.axes.size, 0))
+
+    def row_hessians(self, x: np.ndarray) -> np.ndarray:
+        """Second derivatives of each unit's log-likelihood, by differences of the scores."""
+        rows = [(self.scores(x + s) - self.scores(x - s)) / (2 * s.sum()) for s in self._shifts(x)]
+        matrices = np.stack(rows, axis=1)
+        return 0.5 * (matrices + matrices.swapaxes(1, 2))
+
+    def _shifts(self, x: np.ndarray) -> np.ndarray:
+        """Steps along each coordinate, for differences of values."""
+        if self._steps is None:
+            self.hessian(x)
+        assert self._steps is not None
+        return np.diag(_WIDER * self._steps)
 
     # -- the inner problem ----------------------------------------------------------------------------------------
 
@@ -178,7 +288,13 @@ class MarginalObjective(ModelObjective):
         mode = self.mode(x)
         if mode is None:
             return -np.inf
-        return laplace(mode) if self._quadrature is None else self._quadrature.value(mode, x)
+        if self.weights is not None:
+            return float(self.weights @ self._of_units(mode, x)) + self._kept_at(x)
+        return laplace(mode) if self._quadrature is None else float(self._quadrature.values(mode, x).sum())
+
+    def _kept_at(self, x: np.ndarray) -> float:
+        """The kept priors."""
+        return float(sum(np.sum(prior) for prior in self._kept(self.latents.initial, x)))
 
     def value_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and exact gradient."""
@@ -189,13 +305,24 @@ class MarginalObjective(ModelObjective):
             return self._value_gradient(mode, x)
 
     def _value_gradient(self, mode: Mode, x: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, owner = None, self.curvature.elimination.components
+        if self.weights is not None:
+            assert self._shares is not None
+            weights = np.append(self.weights, 0.0)[self._shares.of_component]
         if self._quadrature is None:
             # What is left of the gradient in u makes the result that at the mode itself, to first order
             value, outer, push = laplace(mode), np.zeros(x.size), mode.local.gradient
             bar = 0.5 * mode.factor.inverse()
+            if weights is not None:
+                bar, push = weights[owner[self.curvature.elimination.rows]] * bar, weights[owner] * push
         else:
-            value, outer, bar, push = self._quadrature.adjoints(mode, x)
+            value, outer, bar, push = self._quadrature.adjoints(mode, x, weights)
         in_x, in_u = self.curvature.slopes(mode.u, x, bar)
+        if self.weights is not None:
+            assert self._shares is not None
+            value = self.value(x)
+            # The slope of the density counts every unit once
+            in_x = in_x + self._shares.slope(mode.u, x, self.weights - 1)
         v = mode.factor.solve(in_u + push)
         return value, in_x + outer + self.curvature.along(mode.u, x, v)
 
@@ -253,12 +380,16 @@ class MarginalObjective(ModelObjective):
 
     @property
     def rows(self) -> float:
-        """Rows of data."""
-        return self.rows_of_data
+        """Rows of data, or the sum of their weights; a whole number as int."""
+        weights = self.case_weights
+        if weights is None:
+            return self.rows_of_data
+        total = float(weights.sum())
+        return int(total) if total.is_integer() else total
 
     def loglik(self, x: np.ndarray) -> float:
         """The marginal log-likelihood, without kept priors."""
-        return self.value(x) - float(sum(np.sum(prior) for prior in self._kept(self.latents.initial, x)))
+        return self.value(x) - self._kept_at(x)
 
     @cached_property
     def modes(self) -> Modes:
@@ -302,7 +433,7 @@ class MarginalObjective(ModelObjective):
     @cached_property
     def _reach(self) -> Any:
         with backends.without_c_compiler():
-            total = sum(pt.sum(graph) for graph in self._given_latents)
+            total = sum(pt.sum(graph) for graph in self._graphs[0])
             slope = pt.grad(total, self.latents.u, disconnected_inputs="ignore")
             return backends.build([self.latents.u, self.parameters.x], backends.simplify([slope]))
 

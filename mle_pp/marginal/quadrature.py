@@ -92,16 +92,24 @@ class Quadrature:
         ]
         return np.stack(rows)
 
-    def _total(self, mode: Mode, joint: np.ndarray) -> float:
-        inside = logsumexp(joint, axis=0) - 0.5 * mode.factor.logdet
-        return float(inside.sum()) + 0.5 * mode.u.size * np.log(2 * np.pi)
+    def _logs(self, mode: Mode, joint: np.ndarray) -> np.ndarray:
+        return logsumexp(joint, axis=0) - 0.5 * mode.factor.logdet + 0.5 * self._sizes * np.log(2 * np.pi)
 
-    def value(self, mode: Mode, x: np.ndarray) -> float:
-        """The log of the integral."""
-        return self._total(mode, self._joint(mode, x, self._scales(mode)))
+    def values(self, mode: Mode, x: np.ndarray) -> np.ndarray:
+        """The log of each block's integral; what belongs to none is with the first."""
+        return self._logs(mode, self._joint(mode, x, self._scales(mode)))
 
-    def adjoints(self, mode: Mode, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-        """The log of the integral, and its derivatives in what it is computed from.
+    def adjoints(
+        self, mode: Mode, x: np.ndarray, weights: np.ndarray | None
+    ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+        """The sum of the logs of the blocks' integrals, and its derivatives in what it is computed from.
+
+        Parameters
+        ----------
+        mode : Mode
+        x : ndarray
+        weights : ndarray or None
+            Of each block; None: ones.
 
         Returns
         -------
@@ -115,8 +123,9 @@ class Quadrature:
         """
         scales = self._scales(mode)
         joint = self._joint(mode, x, scales)
-        shares = softmax(joint, axis=0)
-        outer = -self._curvature.weighted(mode.u, x, np.ones(joint.shape[1]))[0]
+        weights = np.ones(joint.shape[1]) if weights is None else weights
+        shares = softmax(joint, axis=0) * weights
+        outer = -self._curvature.weighted(mode.u, x, weights)[0]
         push = np.zeros(mode.u.size)
         towards = np.zeros((len(self._sizes), self._largest, self._largest))
         for node, share in zip(self._nodes, shares, strict=True):
@@ -126,8 +135,9 @@ class Quadrature:
             slope = np.zeros((len(self._sizes), self._largest))
             slope[self._owner, self._inside] = in_u
             towards += slope[:, :, None] * node
-        bar = 0.5 * mode.factor.inverse() - _through_scales(scales, towards)[self._entry]
-        return self._total(mode, joint), outer, bar, push
+        inverse = weights[self._entry[0]] * mode.factor.inverse()
+        bar = 0.5 * inverse - _through_scales(scales, towards)[self._entry]
+        return float(weights @ self._logs(mode, joint)), outer, bar, push
 
 
 def _through_scales(scales: np.ndarray, towards: np.ndarray) -> np.ndarray:

@@ -21,7 +21,6 @@ from pytensor.graph.replace import graph_replace, vectorize_graph
 from mle_pp import backends
 from mle_pp.derivatives import Smooth, gradient
 from mle_pp.diagnose import Diagnosis, diagnose
-from mle_pp.errors import ModelError
 from mle_pp.estimate import Estimate
 from mle_pp.find import assemble, values_at
 from mle_pp.information import Special
@@ -29,7 +28,7 @@ from mle_pp.linalg import curvature_scale
 from mle_pp.optimize import Optimum, Run, Stop, maximize, polished
 from mle_pp.optimize.newton import newton
 from mle_pp.parameters import like
-from mle_pp.predictive import exchangeable, retargeted
+from mle_pp.predictive import exchangeable
 from mle_pp.verdict import Status, Verdict
 
 _ITERATIONS = 30
@@ -370,20 +369,32 @@ def _vectorized(smooth: Smooth) -> Callable[..., list[np.ndarray]]:
 
 
 class MarginalRefitter(Refitter):
-    """Refits of a likelihood with integrated variables: one objective, whose observations are exchanged."""
+    """Refits of a likelihood with integrated variables: one objective, whose observations or weights are exchanged.
 
-    def __init__(self, est: Estimate) -> None:
-        objective, self._observe = retargeted(est._objective)
-        self._objective: Any = objective
+    Parameters
+    ----------
+    est : Estimate
+    by_weights : bool
+        Whether a refit's input is a weight a unit, or values of the observed variables.
+    """
+
+    def __init__(self, est: Estimate, by_weights: bool = False) -> None:
+        objective: Any = est._objective
+        self._targets: dict[str, Any] | None = None
+        if not by_weights:
+            objective, self._targets = exchangeable(est._objective)
+        self._objective = objective
         self.parameters = objective.parameters.without_model()
         self.units, self.roles, self.rows = objective.units, est.roles, est.n_obs
         self.start, self.reference = est._optimum.x, -est._optimum.hessian
         self._names = list(objective.data)[: len(objective.names)]
+        mode = objective.mode(self.start)
+        assert mode is not None
+        self._mode = mode.u
 
     def __getstate__(self) -> dict[str, Any]:
-        raise ModelError(
-            "Refits of a model with integrated variables run in this process only: leave executor= at its default."
-        )
+        """With an objective that travels without its model."""
+        return {**self.__dict__, "_objective": self._objective.without_model()}
 
     @property
     def dtypes(self) -> list[str]:
@@ -402,10 +413,10 @@ class MarginalRefitter(Refitter):
 
     def diagnosis(self, inputs: Sequence[np.ndarray]) -> Diagnosis:
         """From the estimate, then from the model's initial point where that fails, and a diagnosis."""
-        self._observe(dict(zip(self._names, inputs, strict=True)))
+        objective = self._given(inputs)
         for start in (self.start, self.parameters.default):
-            end = polished(self._objective, maximize(self._objective, start))
-            found = diagnose(self._objective, self.parameters, end)
+            end = polished(objective, maximize(objective, start))
+            found = diagnose(objective, self.parameters, end)
             if not found.verdict.status.is_failure:
                 break
         return found
@@ -416,9 +427,24 @@ class MarginalRefitter(Refitter):
         run = Run("the estimate", self.start, np.nan, found.optimum)
         return assemble(None, self.roles, self._objective, [run], [0], found)
 
+    def _given(self, inputs: Sequence[np.ndarray]) -> Any:
+        """The objective with these inputs, as if nothing had been computed with others."""
+        objective = self._objective
+        if self._targets is None:
+            objective = objective.weighted(inputs[0])
+        else:
+            for name, value in zip(self._names, inputs, strict=True):
+                target = self._targets[name]
+                target.set_value(np.asarray(value, dtype=target.type.dtype))
+            objective.refresh()
+        objective.forget(self._mode)
+        return objective
+
 
 def by_weights(est: Estimate) -> Refitter:
     """Refits whose one input is a weight a row; the likelihood has to have rows."""
+    if est._objective.is_marginal:
+        return MarginalRefitter(est, by_weights=True)
     return Refitter(est._objective._functions.weighted, est)
 
 

@@ -272,7 +272,8 @@ def bootstrap(
     kind : {"parametric", "rows", "clusters", "bayesian"}
         Data simulated from the model at the estimate; rows drawn with replacement; clusters of rows drawn with
         replacement; Dirichlet weights on rows (on clusters, if `groups` is given). Sets of rows that do not belong
-        together (observed variables that share no dim) are resampled each by itself.
+        together (observed variables that share no dim) are resampled each by itself. Where variables were integrated,
+        rows that share latent variables are drawn together, as one.
     groups : array_like, DataArray or mapping, optional
         The cluster of each row, in the order of the data or labelled.
     executor : concurrent.futures.Executor, optional
