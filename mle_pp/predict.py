@@ -27,6 +27,7 @@ from mle_pp.intervals.scalars import Target
 from mle_pp.layout import Layout, make_layout
 from mle_pp.newdata import NewData, refuse_stale, replaced_data
 from mle_pp.predictive import at_vector, expected_value, mean_bounds, normal_scale, simulator
+from mle_pp.stored import is_stored, stored_draws
 from mle_pp.supports import graph_bounds
 
 if TYPE_CHECKING:
@@ -299,6 +300,8 @@ def simulate(
     {'chain': 1, 'draw': 100, 'y_dim_0': 4}
     """
     n = whole("n", n)
+    if is_stored(est) and newdata is None and not uncertainty:
+        return stored_draws(est, n)
     data = replaced_data(est._objective, newdata, coords)
     refuse_stale(est._objective, data, est.model.observed_RVs)
     rng = np.random.default_rng(random_seed)

@@ -38,7 +38,7 @@ LAYERS = {
     2: {"objective", "marginal", "stream", "checks", "predictive", "simulated", "newdata", "unconstrained"},
     3: {"optimize"},
     4: {"information", "covariances", "wording", "hints", "diagnose"},
-    5: {"estimate", "find", "check"},
+    5: {"estimate", "find", "check", "stored"},
     6: {"intervals", "hypothesis", "criteria", "predict", "approximation"},
     7: {"resample", "residuals"},
     8: {"table", "datatree", "approximate", "compare", "plots", "page"},

@@ -17,6 +17,7 @@ from mle_pp.compare.posterior import some
 from mle_pp.datatree import check_layout
 from mle_pp.errors import ModelError
 from mle_pp.roles import RoleKind
+from mle_pp.stored import is_stored
 from mle_pp.unconstrained import UnconstrainedDensity
 from mle_pp.verdict import Status
 
@@ -34,7 +35,7 @@ def is_flat(est: Estimate, idata: Any, name: str = "") -> bool:
     """
     posterior, stats = (group_of(idata, group) or xr.Dataset() for group in ("posterior", "sample_stats"))
     known = "lp" in stats and all(variable in posterior for variable in est.params)
-    if not known or est.kind != "mle" or est.roles.names(RoleKind.LATENT, RoleKind.RESTRICTED):
+    if not known or is_stored(est) or est.kind != "mle" or est.roles.names(RoleKind.LATENT, RoleKind.RESTRICTED):
         return name.lower().startswith("flat")
     check_layout(est._layout, posterior.isel(chain=0, draw=0), "the posterior")
     draws = aligned(posterior, est._layout)
