@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
 
 CHAINS = 4
-# Of the t distribution that proposes: tails that exponential ones of a posterior do not outgrow
-FREEDOM = 10.0
+# Of the t distribution that proposes: skewed posteriors of standard deviations need tails this heavy on the log scale
+FREEDOM = 4.0
 
 
 def approximate_posterior(map_est: Estimate, draws: int = 1000, *, random_seed: Any = None) -> xr.DataTree:
@@ -60,10 +60,11 @@ def approximate_posterior(map_est: Estimate, draws: int = 1000, *, random_seed: 
     Notes
     -----
     The density is that of the unconstrained scale, the Jacobian of the transforms included, whose mode is not that of
-    `find_MAP` and is searched from there. Proposals are from the multivariate t distribution with 10 degrees of freedom
+    `find_MAP` and is searched from there. Proposals are from the multivariate t distribution with 4 degrees of freedom
     with the mode and the curvature of that density; they are resampled (systematically) with Pareto-smoothed importance
-    weights. k is the shape of the weights' largest: below 0.7 (1 − 1/log₁₀ S for fewer than 2,200 draws S) means and
-    standard deviations can be trusted (Vehtari et al. 2024). A second mode far away is not seen.
+    weights. k is the shape of the largest weights, or of the largest terms of a parameter's variance on the user's
+    scale, if that is greater: below 0.7 (1 − 1/log₁₀ S for fewer than 2,200 draws S) means and standard deviations can
+    be trusted (Vehtari et al. 2024, section 2.4). A second mode far away is not seen.
 
     References
     ----------
@@ -94,7 +95,8 @@ def approximate_posterior(map_est: Estimate, draws: int = 1000, *, random_seed: 
         points, log_proposal = _proposals(mode, total, rng)
         log_density, constrained, derived = density.many(points)
         log_weights, k = _smoothed(log_density - log_proposal)
-    weights = np.exp(log_weights - log_weights.max())
+        weights = np.exp(log_weights - log_weights.max())
+        k = max([k, *_moments_k(weights, constrained)])
     chosen = _resample(weights, rng)
     limit = min(1 - 1 / np.log10(total), 0.7)
     ess = weights.sum() ** 2 / (weights**2).sum()
@@ -165,6 +167,21 @@ def _smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     # ArviZ takes log-likelihoods, of which the weights are the inverse
     smoothed[finite], k = array_stats.psislw(-log_weights[finite])
     return smoothed, float(k)
+
+
+def _moments_k(weights: np.ndarray, values: np.ndarray) -> list[float]:
+    """The shape k of what a variance sums, weight times squared distance from the mean, of each scalar that varies.
+
+    Weights with a finite variance can have an infinite one with such factors: the mass of a heavy tail may be found,
+    and the standard deviation not.
+    """
+    used = weights > 0
+    away = values[used] - np.average(values[used], axis=0, weights=weights[used])
+    return [
+        _smoothed(np.log(weights[used]) + 2 * np.log(np.abs(column)))[1]
+        for column, wide in zip(away.T, np.ptp(away, axis=0) > 0, strict=True)
+        if wide
+    ]
 
 
 def _resample(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,18 @@ from mle_pp.errors import ModelError
 from mle_pp.estimate import Estimate
 from mle_pp.formula import Formula, formula_of
 from mle_pp.information import Scales, Special
-from mle_pp.layout import Layout
+from mle_pp.intervals.wald import elementwise
+from mle_pp.layout import Entry, Layout
 from mle_pp.marginal import objective_of
 from mle_pp.objective import ModelObjective, constant_data, observed_data
 from mle_pp.optimize import Optimum, Stop
-from mle_pp.parameters import Parameters
-from mle_pp.roles import Role, RoleKind, Roles, resolve_model
+from mle_pp.roles import Role, RoleKind, Roles, in_context, resolve_model
+from mle_pp.stored import Stored, StoredParameters, between
 from mle_pp.verdict import Finding, Status, Verdict
 
 GROUPS = ("mle", "unconstrained_mle", "mle_fit", "mle_optimizer_result")
+# Groups beside these that figures of a stored estimate are drawn from
+LATENT, PROFILE, SIMULATED = "mle_latent", "mle_profile", "mle_simulated"
 _PACKAGES = ("mle_pp", "pymc", "pytensor", "arviz", "numpy", "scipy", "xarray")
 _CRITERIA = ("loglik", "n_obs", "n_params", "aic", "aicc", "bic")
 _DIRECTIONS = tuple(field.name for field in fields(Special))
@@ -55,11 +59,13 @@ def to_datatree(est: Estimate) -> DataTree:
         "mle_fit": _fit(est),
         "mle_optimizer_result": _optimizer_result(est),
     }
+    if len(est.latent):
+        groups[LATENT] = est.latent
     return DataTree.from_dict({name: dataset.assign_attrs(attrs) for name, dataset in groups.items()})
 
 
 def _fit(est: Estimate) -> xr.Dataset:
-    errors = est.stderr()
+    errors, parameters = est.stderr(), est._objective.parameters
     variables: dict[str, Any] = {name: getattr(est, name) for name in _CRITERIA}
     variables |= {
         "covariance": (("parameter", "parameter_"), est.cov().values),
@@ -68,6 +74,10 @@ def _fit(est: Estimate) -> xr.Dataset:
         "se_derived": ("derived", est._derived_layout.vector(errors)),
         "withheld": ("parameter", est._scales.withheld),
         "withheld_derived": ("derived", est._scales.withheld_derived),
+        "jacobian": (("parameter", "unconstrained"), est._scales.jacobian),
+        "jacobian_derived": (("derived", "unconstrained"), est._scales.derived_jacobian),
+        "ends": (("end", "parameter"), _ends(est)),
+        "ends_derived": (("end", "derived"), np.stack(parameters.derived_bounds)),
         "basis": (("unconstrained", "direction"), est._basis),
         **{name: (("unconstrained", f"{name}_direction"), getattr(est._scales.special, name)) for name in _DIRECTIONS},
         "message": est.verdict.message,
@@ -79,15 +89,24 @@ def _fit(est: Estimate) -> xr.Dataset:
                 "is_formula": est.roles.formula is not None,
             }
         ),
-        "fixed": _json(est._objective.parameters.fixed),
+        "transforms": _json({name: _transform(t) for name, t in parameters.transforms.items()}),
+        "layouts": _json(
+            [
+                [(entry.name, entry.dims) for entry in layout]
+                for layout in (parameters.layout, parameters.derived_layout, parameters.unconstrained)
+            ]
+        ),
+        "fixed": _json(parameters.fixed),
         "quadrature_points": est._objective.quadrature_points,
         "fingerprints": _json({name: fingerprint(values) for name, values in est._objective.data.items()}),
+        "observed": _json([rv.name for rv in est.model.observed_RVs]),
     }
     if est._objective.weights is not None:
         variables["weights"] = ("row", est._objective.weights)
     labels = _labels(est._layout.labels)
-    inner = _labels(est._objective.parameters.unconstrained.labels)
+    inner = _labels(parameters.unconstrained.labels)
     coords = {
+        "end": _labels(["lower", "upper"]),
         "parameter": labels,
         "parameter_": labels,
         "derived": _labels(est._derived_layout.labels),
@@ -95,6 +114,32 @@ def _fit(est: Estimate) -> xr.Dataset:
         "unconstrained_": inner,
     }
     return xr.Dataset(variables, coords={dim: (dim, values) for dim, values in coords.items()})
+
+
+def _transform(transform: Any) -> list[Any] | None:
+    return None if transform is None else [transform.name, transform.ndim_supp]
+
+
+def _ends(est: Estimate) -> np.ndarray:
+    """Between which values each parameter's own transform keeps it, shape (2, scalars).
+
+    NaN where the transform is neither the log nor the logit between these ends, so that they do not tell it.
+    """
+    parameters, x = est._objective.parameters, est._optimum.x
+    values = parameters.constrained(x)
+    ends = np.tile([[-np.inf], [np.inf]], values.size)
+    with np.errstate(all="ignore"):
+        for piece, coordinates in elementwise(est):
+            far, near = np.zeros((2, x.size))
+            far[coordinates], near[coordinates] = 700.0, 1.0
+            both = np.sort([parameters.constrained(x + sign * far)[piece] for sign in (-1, 1)], axis=0)
+            both = np.where(np.abs(both) > 1e250, np.copysign(np.inf, both), np.where(np.abs(both) < 1e-250, 0, both))
+            slope = np.diag(est._scales.jacobian[piece, coordinates])
+            told = between(values[piece], both[0], both[1], slope)
+            regular = np.isfinite(told)
+            known = np.allclose(told[regular], parameters.constrained(x + near)[piece][regular], rtol=1e-9, atol=0)
+            ends[:, piece] = both if known else np.nan
+    return ends
 
 
 def _optimizer_result(est: Estimate) -> xr.Dataset:
@@ -157,7 +202,8 @@ def from_datatree(dt: DataTree, model: Any = None) -> Estimate:
     dt : DataTree
         Made by `Estimate.to_datatree`; other groups, such as a posterior, may be there too.
     model : pm.Model or Bambi model, optional
-        The model that was estimated, with the same data. Default: the model of the enclosing ``with``.
+        The model that was estimated, with the same data. Default: the model of the enclosing ``with``. Without one,
+        the estimate is there to be read: see Notes.
 
     Returns
     -------
@@ -169,6 +215,15 @@ def from_datatree(dt: DataTree, model: Any = None) -> Estimate:
     ModelError
         A group is missing, or the model's variables, shapes, coordinates, data or likelihood are not those of the
         estimate. The message names the variable.
+
+    Notes
+    -----
+    Without the model, everything that was stored is there: tables, Wald intervals, `compare` with a posterior and its
+    reading, `plot_forest`, `plot_starts`, `plot_shrinkage`, `plot_pair` (but for its regions). More is drawn from
+    groups that are stored beside the estimate, and an error says which is missing: profiles
+    (``mle.profile(est, ci_prob=0.9995).to_datatree().children``, the group ``mle_profile``) serve `profile` and the
+    figures, these at smaller probabilities, too; draws (``{"mle_simulated": xr.DataTree(mle.simulate(est, 500))}``)
+    and the group ``observed_data`` serve `plot_ppc` and `plot_residuals`. Whatever else needs the likelihood says so.
 
     Examples
     --------
@@ -182,12 +237,16 @@ def from_datatree(dt: DataTree, model: Any = None) -> Estimate:
     ['mle', 'mle_fit', 'mle_optimizer_result', 'unconstrained_mle']
     >>> mle.from_datatree(tree, model).loglik == mle.find_MLE(model).loglik
     True
+    >>> mle.from_datatree(tree).stderr()["mu"].item()
+    1.0
     """
-    root = resolve_model(model)
     missing = [name for name in GROUPS if name not in dt.children]
     if missing:
         raise ModelError(f"The DataTree has no group {', '.join(missing)}: store an estimate with est.to_datatree().")
     values, fit, result = (dt[name].to_dataset() for name in ("mle", "mle_fit", "mle_optimizer_result"))
+    if model is None and not in_context():
+        return _without_model(dt, values, fit, result)
+    root = resolve_model(model)
     roles = _roles(json.loads(_text(fit["roles"])), formula_of(model))
     _check_variables(root, roles)
     _check_data(root, json.loads(_text(fit["fingerprints"])))
@@ -216,8 +275,85 @@ def from_datatree(dt: DataTree, model: Any = None) -> Estimate:
         _objective=objective,
         _optimum=optimum,
         _basis=fit["basis"].values,
-        _scales=_scales(parameters, x, fit),
+        _scales=_scales(fit),
     )
+
+
+def _without_model(dt: DataTree, values: xr.Dataset, fit: xr.Dataset, result: xr.Dataset) -> Estimate:
+    """An estimate to be read: what needs the likelihood says so."""
+    inner = dt["unconstrained_mle"].to_dataset()
+    stored = zip(json.loads(_text(fit["layouts"])), (values, values, inner), strict=True)
+    layout, derived_layout, unconstrained = (_layout(entries, dataset) for entries, dataset in stored)
+    x, groups = unconstrained.vector(inner), {name: node.to_dataset() for name, node in dt.children.items()}
+    scales, latent = _scales(fit), groups.get(LATENT, xr.Dataset())
+    transforms = json.loads(_text(fit["transforms"]))
+    parameters = StoredParameters(
+        layout=layout,
+        derived_layout=derived_layout,
+        unconstrained=unconstrained,
+        transforms={n: t and SimpleNamespace(name=t[0], ndim_supp=t[1]) for n, t in transforms.items()},
+        ends=fit["ends"].values,
+        derived_bounds=fit["ends_derived"].values,
+        jacobian=scales.jacobian,
+        x=x,
+        values=layout.vector(values),
+        fixed=json.loads(_text(fit["fixed"])),
+    )
+    objective: Any = Stored(
+        parameters=parameters,
+        data=_stored_data(groups, json.loads(_text(fit["fingerprints"]))),
+        weights=fit["weights"].values if "weights" in fit else None,
+        backend=_text(result["backend"]),
+        hessian_method=_text(result["hessian_method"]),
+        quadrature_points=int(fit["quadrature_points"]),
+        is_marginal=bool(len(latent)),
+        latent=lambda x, covariance: latent,
+        profiles=groups.get(PROFILE),
+        simulated=groups.get(SIMULATED),
+    )
+    content = json.loads(_text(fit["roles"]))
+    observed = [SimpleNamespace(name=name) for name in json.loads(_text(fit["observed"]))]
+    drawn, n_obs = groups.get(SIMULATED, xr.Dataset()), float(fit["n_obs"])
+    return Estimate(
+        model=Stored(
+            observed_RVs=observed,
+            named_vars_to_dims={str(name): array.dims[2:] for name, array in drawn.items()},
+            coords={str(dim): tuple(values.values) for dim, values in drawn.coords.items()},
+        ),
+        roles=_roles({**content, "is_formula": False}, None),
+        params=layout.dataset(layout.vector(values)),
+        derived=derived_layout.dataset(derived_layout.vector(values)),
+        loglik=float(fit["loglik"]),
+        n_obs=int(n_obs) if n_obs.is_integer() else n_obs,
+        n_params=int(fit["n_params"]),
+        verdict=_verdict(fit),
+        starts=_starts(result),
+        kind=fit.attrs["kind"],
+        _objective=objective,
+        _optimum=_optimum(x, result),
+        _basis=fit["basis"].values,
+        _scales=scales,
+    )
+
+
+def _layout(entries: Any, dataset: xr.Dataset) -> Layout:
+    """The order and the dims that were stored, with the coordinates found."""
+    return Layout(
+        tuple(
+            Entry(name, tuple(dims), tuple(tuple(dataset[name][dim].to_index().tolist()) for dim in dims))
+            for name, dims in entries
+        )
+    )
+
+
+def _stored_data(groups: Mapping[str, xr.Dataset], fingerprints: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of the fit that the tree holds; of the others, and of changed ones, the fingerprints."""
+    found = dict(fingerprints)
+    for group in ("observed_data", "constant_data"):
+        for name, array in groups.get(group, xr.Dataset()).items():
+            if name in found and fingerprint(array.values) == found[name]:
+                found[str(name)] = array.values
+    return found
 
 
 def _text(array: xr.DataArray) -> str:
@@ -258,10 +394,10 @@ def _optimum(x: np.ndarray, result: xr.Dataset) -> Optimum:
     )
 
 
-def _scales(parameters: Parameters, x: np.ndarray, fit: xr.Dataset) -> Scales:
+def _scales(fit: xr.Dataset) -> Scales:
     withheld, withheld_derived = (fit[name].values.astype(bool) for name in ("withheld", "withheld_derived"))
     directions = (fit[name].values for name in _DIRECTIONS)
-    jacobians = parameters.jacobian(x), parameters.derived_jacobian(x)
+    jacobians = fit["jacobian"].values, fit["jacobian_derived"].values
     return Scales(*jacobians, withheld, withheld_derived, Special(*directions))
 
 

@@ -295,7 +295,8 @@ class Estimate:
         -------
         xarray.DataTree
             With the flat groups ``mle`` (parameters and `Deterministic`s), ``unconstrained_mle``, ``mle_fit``
-            (log-likelihood, criteria, covariances, verdict, roles) and ``mle_optimizer_result`` (starts, derivatives).
+            (log-likelihood, criteria, covariances, verdict, roles), ``mle_optimizer_result`` (starts, derivatives) and,
+            where something was integrated, ``mle_latent``.
             ``idata.update(est.to_datatree().children)`` puts them beside a posterior; `from_datatree` reads them.
         """
         from mle_pp.datatree import to_datatree

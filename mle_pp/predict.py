@@ -25,6 +25,7 @@ from mle_pp.newdata import NewData, refuse_stale, replaced_data
 from mle_pp.newgroups import regrouped
 from mle_pp.parts import UNFIT, Part, errors_of, misfit, part_of
 from mle_pp.predictive import expected_value, simulator
+from mle_pp.stored import is_stored, stored_draws
 
 if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
@@ -344,6 +345,8 @@ def simulate(
     {'chain': 1, 'draw': 100, 'y_dim_0': 4}
     """
     n = whole("n", n)
+    if is_stored(est) and newdata is None and not uncertainty:
+        return stored_draws(est, n)
     data = regrouped(est._objective, replaced_data(est._objective, newdata, coords, True), given_latents=False)
     refuse_stale(est._objective, data, est.model.observed_RVs)
     rng = np.random.default_rng(random_seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from mle_pp import backends
 from mle_pp.conventions import one_of, select, whole
 from mle_pp.layout import make_layout
 from mle_pp.predictive import at_vector, depends_on_latent, expected_value, log_cdfs, simulator
+from mle_pp.stored import is_stored, observed_values, stored_draws
 
 if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
@@ -85,25 +86,24 @@ def quantile_residuals(
     Dunn and Smyth (1996), J. Comput. Graph. Stat. 5, 236-244.
     """
     one_of("method", method, METHODS)
-    n, objective, x = whole("n", n), est._objective, est._optimum.x
-    rng = np.random.default_rng(random_seed)
+    n, rng = whole("n", n), np.random.default_rng(random_seed)
     variables = {rv.name: rv for rv in est.model.observed_RVs}
     names = select(xr.Dataset(dict.fromkeys(variables, 0.0)), var_names, filter_vars)
-    data = {name: np.asarray(objective.data[name], dtype=float) for name in names}
-    ends = {} if method == "simulation" else {name: _probabilities(est, variables[name]) for name in names}
+    data = {name: np.asarray(observed_values(est, name), dtype=float) for name in names}
+    by_draws = method == "simulation" or (method == "auto" and is_stored(est))
+    ends = {} if by_draws else {name: _probabilities(est, variables[name]) for name in names}
     cdfs = {name: pair for name, pair in ends.items() if pair is not None}
     unknown = [name for name in names if name not in cdfs]
     if method == "cdf" and unknown:
         raise ValueError(f'{", ".join(unknown)} has no known distribution function: use method="simulation".')
-    formulas = {name: _mean(est, variables[name]) for name in names}
+    formulas = {} if is_stored(est) else {name: _mean(est, variables[name]) for name in names}
     means = {name: mean for name, mean in formulas.items() if mean is not None}
     places = {name: rng.uniform(size=data[name].shape) for name in names}
     u = {name: lower + places[name] * (upper - lower) for name, (upper, lower) in cdfs.items()}
     if unknown or len(means) < len(names):
-        draw = simulator(objective)
+        n = min(n, stored_draws(est).sizes["draw"]) if is_stored(est) else n
         below, equal, total = ({name: np.zeros(data[name].shape) for name in names} for _ in range(3))
-        for _ in range(n):
-            drawn = draw(rng, x)
+        for drawn in _data_sets(est, n, rng):
             for name in names:
                 below[name] += drawn[name] < data[name]
                 equal[name] += drawn[name] == data[name]
@@ -116,6 +116,16 @@ def quantile_residuals(
     parts = [np.concatenate([np.ravel(found[name]) for name in names]) for found in (values, means)]
     methods = {name: "cdf" if name in cdfs else "simulation" for name in names}
     return Residuals(layout.dataset(parts[0]), layout.dataset(parts[1]), methods, n)
+
+
+def _data_sets(est: Estimate, n: int, rng: np.random.Generator) -> Iterator[Mapping[str, np.ndarray]]:
+    """Drawn at the estimate, or before it was stored."""
+    if is_stored(est):
+        stored = stored_draws(est, n)
+        yield from ({str(name): array.values[0, k] for name, array in stored.items()} for k in range(n))
+        return
+    draw = simulator(est._objective)
+    yield from (draw(rng, est._optimum.x) for _ in range(n))
 
 
 def _probabilities(est: Estimate, rv: Any) -> tuple[np.ndarray, np.ndarray] | None:

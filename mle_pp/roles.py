@@ -101,6 +101,11 @@ class Roles:
         return self.to_frame().to_html()
 
 
+def in_context() -> bool:
+    """Whether there is an enclosing `with model:`."""
+    return pm.Model.get_context(error_if_none=False) is not None
+
+
 def resolve_model(model: Any = None) -> pm.Model:
     """The model given, or that of the enclosing `with`; a Bambi model's own PyMC model; the root of a sub-model."""
     if model is None:

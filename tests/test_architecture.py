@@ -49,7 +49,7 @@ LAYERS = {
     },
     3: {"optimize"},
     4: {"information", "covariances", "wording", "hints", "diagnose"},
-    5: {"estimate", "find", "check"},
+    5: {"estimate", "find", "check", "stored"},
     6: {"intervals", "hypothesis", "criteria", "parts", "predict", "approximation"},
     7: {"resample", "residuals"},
     8: {"table", "datatree", "approximate", "compare", "plots", "page"},

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import importlib.util
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,6 +102,15 @@ def test_bootstrap_intervals_are_those_of_refits():
     assert np.abs(bootstrap - wald).max() < 2 * 2.0 / np.sqrt(30)
     assert np.abs((bootstrap - wald).mean(axis=0)).max() < 0.15 * 2.0 / np.sqrt(30)
     assert 0.7 < found.table.loc[("bootstrap", "mu"), "coverage"] <= 1
+
+
+def test_too_few_refits_for_bootstrap_intervals_are_told():
+    est = normal(sigma=2.0)
+    with pytest.warns(mle.VerdictWarning, match=r"n_bootstrap=18 refits are too few for 90 % .*take 19 at least"):
+        mle.coverage(est, 1, ("bootstrap",), 0.9, n_bootstrap=18, progressbar=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mle.coverage(est, 1, ("bootstrap",), 0.9, n_bootstrap=19, progressbar=False)
 
 
 def test_coverage_within_monte_carlo_error():

@@ -258,6 +258,43 @@ def test_the_rate_at_which_a_tail_falls_decides(rows, refused):
     assert level_tails(mle.find_MLE(model)) == ([("s", 1)] if refused else [])
 
 
+@pytest.mark.parametrize(("rows", "refused"), [(3, True), (4, False)])
+def test_a_standard_deviation_takes_the_coefficients_with_it(rows, refused):
+    """Two coefficients integrated out, it falls as σ**-(n - 2), and each coefficient's tail is that of t(n - 3)."""
+    x, y = np.arange(rows) - 1.0, np.array([0.3, 1.9, 2.2, 4.1])[:rows]
+    with pm.Model() as model:
+        pm.Normal("y", pm.Normal("a") + pm.Normal("b") * x, pm.HalfNormal("s", 1), observed=y)
+    found = level_tails(mle.find_MLE(model))
+    assert found == ([("a", 1), ("a", -1), ("b", 1), ("b", -1), ("s", 1)] if refused else [])
+
+
+@pytest.mark.parametrize(("power", "refused"), [(1.0, True), (0.5, False)])
+def test_the_width_of_a_ridge_decides(power, refused):
+    """Nearly a line: a → ∞ with a b**p constant costs nothing, and the ridge is a**(-1/p) wide in b."""
+    x = np.linspace(0.1, 1, 12)
+    with pm.Model() as model:
+        a, b = pm.HalfNormal("a", 10), pm.HalfNormal("b", 1)
+        pm.Normal("y", a * (1 - pm.math.exp(-(b**power) * x)), 0.05, observed=2 * x - 0.05 * x**2)
+    assert (("a", 1) in level_tails(mle.find_MLE(model))) is refused
+
+
+@pytest.mark.parametrize(("groups", "refused"), [(2, True), (3, False)])
+def test_the_scale_of_latent_variables(groups, refused):
+    """The mean integrated out, it falls as τ**-(J - 1) (Gelman 2006, section 2)."""
+    y = np.array([[1.0, 2.0, 1.4], [4.0, 5.5, 5.0], [-2.0, -1.0, -1.2]])[:groups]
+    with pm.Model() as model:
+        u = pm.Normal("u", pm.Normal("mu"), pm.HalfNormal("tau", 5), shape=groups)
+        pm.Normal("y", u[:, None], 1, observed=y)
+    assert bool(level_tails(mle.find_MLE(model))) is refused
+
+
+def test_a_regression_that_is_not_separated_is_sound():
+    x = np.arange(8.0) - 3.5
+    with pm.Model() as model:
+        pm.Bernoulli("z", logit_p=pm.Normal("a") + pm.Normal("b") * x, observed=[0, 0, 1, 0, 1, 0, 1, 1])
+    assert level_tails(mle.find_MLE(model)) == []
+
+
 @pytest.mark.filterwarnings("ignore::mle_pp.VerdictWarning")
 def test_verdicts_that_say_so():
     x = np.arange(6.0) - 2.5

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from mle_pp.checks import different
 from mle_pp.conventions import select
-from mle_pp.datatree import check_layout
+from mle_pp.datatree import check_layout, fingerprint
 from mle_pp.errors import ModelError
 from mle_pp.intervals import wald_intervals
 from mle_pp.layout import Entry, Layout
@@ -157,7 +157,7 @@ def _check_data(est: Estimate, idata: Any) -> str:
             f"{', '.join(others)} is observed in only one of idata and the estimate: the posterior is of another model."
         )
     sampled = {name: _in_order(array, est.model.coords) for name, array in stored.items() if name in fitted}
-    changed = different({name: fitted[name] for name in sampled}, sampled)
+    changed = changed_data({name: fitted[name] for name in sampled}, sampled)
     if changed:
         raise ModelError(
             f"The posterior is of other data than the estimate: {changed}. Fit and sample with the same data."
@@ -166,6 +166,19 @@ def _check_data(est: Estimate, idata: Any) -> str:
     known = [*observed, *sampled, *(n for n in fitted if any(np.array_equal(fitted[n], fitted[o]) for o in observed))]
     unknown = [name for name in fitted if name not in known]
     return f"idata does not hold {', '.join(unknown)}, so it is not checked." if unknown else ""
+
+
+def changed_data(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """What differs between two sets of data, in words; of stored ones that may be the fingerprint alone."""
+    whole: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for name in first:
+        pair = first[name], second[name]
+        if not any(isinstance(values, dict) for values in pair):
+            for part, values in zip(whole, pair, strict=True):
+                part[name] = values
+        elif len({str(v if isinstance(v, dict) else fingerprint(v)) for v in pair}) > 1:
+            return f"{name} is not what it was when the estimate was stored"
+    return different(*whole)
 
 
 def _in_order(array: xr.DataArray, coords: Mapping[str, Any]) -> np.ndarray:

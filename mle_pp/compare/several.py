@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mle_pp.checks import different
 from mle_pp.compare.contrasts import confidence, facts_of, units
-from mle_pp.compare.matching import errors, layout_of, matched_posterior, quantities
+from mle_pp.compare.matching import changed_data, errors, layout_of, matched_posterior, quantities
 from mle_pp.compare.posterior import diagnostics, doubts, limits, moments
 from mle_pp.compare.proper import is_flat, refuse_improper
 from mle_pp.conventions import bounds, select
 from mle_pp.errors import ModelError
 from mle_pp.estimate import Estimate
 from mle_pp.layout import Layout
+from mle_pp.stored import is_stored
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _check_estimate(name: str, est: Estimate, reference: Estimate, names: Sequen
         missing = [n for n in names if n not in quantities(est)]
         which = ", ".join(missing) if missing else "a variable of other dims or coords"
         raise ModelError(f"{name} is an estimate of another model than the others: {which}.")
-    changed = different(reference._objective.data, est._objective.data)
+    changed = changed_data(reference._objective.data, est._objective.data)
     if changed:
         raise ModelError(f"{name} is an estimate from other data than the others: {changed}.")
     given = (e._objective.case_weights for e in (est, reference))
@@ -116,7 +116,9 @@ def flat_or_not(name: str, idata: Any, reference: Estimate, notes: list[str]) ->
         if name.lower().startswith("flat"):
             notes.append(f"{name}: the density that its sampler kept is not the likelihood alone, so it has priors.")
         return "posterior"
-    if reference.kind == "mle":
+    if is_stored(reference):
+        notes.append(f"{name}: without the model it is not checked that its posterior is proper.")
+    elif reference.kind == "mle":
         refuse_improper(name, reference)
     else:
         notes.append(f"{name}: without a maximum-likelihood estimate it is not checked that its posterior is proper.")

@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from mle_pp.conventions import probability, select
-from mle_pp.errors import ProfileWarning
+from mle_pp.errors import ModelError, ProfileWarning
 from mle_pp.find import refit
 from mle_pp.information import limits as values_at_limit
 from mle_pp.intervals.edges import support_coordinate, support_limits
@@ -25,6 +25,7 @@ from mle_pp.intervals.path import Ending, Path, follow, maximum_at, off_the_edge
 from mle_pp.intervals.scalars import Coordinate, Limits, Target, target
 from mle_pp.linalg import inverse_on
 from mle_pp.optimize import learning_at
+from mle_pp.stored import group_needed, is_stored
 from mle_pp.verdict import Status
 
 if TYPE_CHECKING:
@@ -245,7 +246,50 @@ def expanded(est: Estimate, var_names: str | Sequence[str] | None) -> list[str]:
 def profile_labels(est: Estimate, labels: Sequence[str], prob: float, points: int) -> Profiles:
     """Profiles of labelled scalars and expressions."""
     check_allowed(est, "profile")
+    if is_stored(est):
+        found = stored_profiles(est, labels)
+        if prob != found.ci_prob:
+            raise ValueError(
+                f"ci_prob={prob:g}, but the profiles in the DataTree are those of {found.ci_prob:g}: ask for these."
+            )
+        return found
     return profile_targets(est, {label: target(est, label) for label in labels}, prob, points)
+
+
+def stored_profiles(est: Estimate, labels: Sequence[str]) -> Profiles:
+    """Profiles of an estimate that was read without its model, from the group beside it.
+
+    Raises
+    ------
+    ModelError
+        They are not there; with the call that makes them.
+    """
+    stored: Any = est._objective
+    dataset = stored.profiles
+    there = [] if dataset is None else [str(label) for label in dataset["label"].values]
+    missing = [label for label in labels if label not in there]
+    group = f"mle_profile with {', '.join(missing)}"
+    call = f"tree.update(mle.profile(est, {list(labels)!r}, ci_prob=0.9995).to_datatree().children)"
+    group_needed(None if missing or dataset is None else dataset, group, call)
+    found = {label: _read(est, dataset.isel(label=there.index(label))) for label in labels}
+    tops = [one.loglik.max() for one in found.values() if one.loglik.size]
+    if not np.allclose(tops, est._optimum.value, rtol=1e-7, atol=1e-5):
+        raise ModelError(
+            "The profiles in the DataTree belong to another optimum than the estimate there: store that of "
+            ".estimate of the result of mle.profile."
+        )
+    return Profiles(est, False, float(dataset.attrs["ci_prob"]), found)
+
+
+def _read(est: Estimate, one: xr.Dataset) -> Profile:
+    """The inverse of what `Profiles.to_datatree` does with a profile; shorter curves end in NaN there."""
+    known = np.isfinite(one["psi"].values)
+    fields: dict[str, Any] = {name: float(one[name]) for name in ("estimate", "lower", "upper")}
+    fields |= {name: SideStatus(str(one[name].item())) for name in ("lower_status", "upper_status")}
+    fields |= {name: one[name].values[known] for name in ("psi", "loglik", "root")}
+    rows = [est._layout.dataset(row) for row in one["path"].transpose("point", "parameter").values[known]]
+    path = xr.concat(rows, dim="point") if rows else xr.Dataset()
+    return Profile(str(one["label"].item()), **fields, note=str(one["note"].item()), path=path)
 
 
 def profile_targets(est: Estimate, targets: Mapping[str, Target], prob: float, points: int) -> Profiles:

@@ -83,7 +83,7 @@ def to_links(est: Estimate, values: np.ndarray, x: np.ndarray) -> tuple[np.ndarr
             both,
         )
     vectors = np.vstack([est._optimum.x, x])
-    for piece, coordinates in _elementwise(est):
+    for piece, coordinates in elementwise(est):
         linked[:, piece] = vectors[:, coordinates]
     return linked[0], linked[1:]
 
@@ -98,7 +98,7 @@ def from_links(est: Estimate, limits: np.ndarray) -> np.ndarray:
             [np.copysign(np.exp(limits), center), expit(limits), np.tanh(limits)],
             limits,
         )
-    for piece, coordinates in _elementwise(est):
+    for piece, coordinates in elementwise(est):
         for row, limit in zip(values, limits, strict=True):
             moved = est._optimum.x.copy()
             moved[coordinates] = limit[piece]
@@ -106,7 +106,7 @@ def from_links(est: Estimate, limits: np.ndarray) -> np.ndarray:
     return np.sort(values, axis=0)
 
 
-def _elementwise(est: Estimate) -> Iterator[tuple[slice, slice]]:
+def elementwise(est: Estimate) -> Iterator[tuple[slice, slice]]:
     """Where parameters transformed element by element lie among the scalars, and in the vector."""
     parameters = est._objective.parameters
     here, there = parameters.layout.slices(), parameters.unconstrained.slices()
@@ -159,7 +159,7 @@ def _derived_links(est: Estimate) -> np.ndarray:
 def _replace_elementwise(est: Estimate, params: np.ndarray, errors: np.ndarray, z: np.ndarray) -> None:
     """Parameters transformed element by element (log, logit, interval, ...): the link is the transform itself."""
     parameters, x = est._objective.parameters, est._optimum.x
-    for piece, coordinates in _elementwise(est):
+    for piece, coordinates in elementwise(est):
         slope = np.diag(est._scales.jacobian[piece, coordinates])
         with np.errstate(all="ignore"):
             step = errors[piece] / slope

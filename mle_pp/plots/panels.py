@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,13 @@ import numpy as np
 import xarray as xr
 from arviz_base import rcParams
 from scipy.interpolate import PchipInterpolator
+from scipy.special import ndtri
 
 from mle_pp.conventions import choose
-from mle_pp.intervals.profiles import Profile, Profiles, profile_targets
+from mle_pp.errors import ModelError
+from mle_pp.intervals.profiles import Profile, Profiles, SideStatus, check_allowed, profile_targets, stored_profiles
 from mle_pp.intervals.scalars import target as scalar_target
+from mle_pp.stored import is_stored
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
@@ -195,6 +199,8 @@ def shaped(labels: xr.Dataset, found: Mapping[str, Any], **extra: Sequence[Any])
 
 def profiles_of(est: Estimate, labels: Sequence[str], ci_prob: float, points: int) -> Profiles:
     """Profiles of the scalars that depend on the parameters; constants have none."""
+    if is_stored(est):
+        return _from_stored(est, labels, ci_prob)
     targets = {}
     for label in labels:
         try:
@@ -203,6 +209,39 @@ def profiles_of(est: Estimate, labels: Sequence[str], ci_prob: float, points: in
             if "does not depend" not in str(error):
                 raise
     return profile_targets(est, targets, ci_prob, points)
+
+
+def _from_stored(est: Estimate, labels: Sequence[str], ci_prob: float) -> Profiles:
+    """Profiles that were stored, with limits at this probability, as far as their curves reach."""
+    check_allowed(est, "profile")
+    slopes = np.concatenate([est._scales.jacobian, est._scales.derived_jacobian])
+    constant = dict(zip([*est._layout.labels, *est._derived_layout.labels], ~slopes.any(axis=1), strict=True))
+    found = stored_profiles(est, [label for label in labels if not constant.get(label, False)])
+    if ci_prob == found.ci_prob:
+        return found
+    if ci_prob > found.ci_prob:
+        raise ModelError(
+            f"The profiles in the DataTree go as far as ci_prob={found.ci_prob:g}, and {ci_prob:g} is needed here: "
+            f"store mle.profile(est, ci_prob={ci_prob:g})."
+        )
+    return replace(found, ci_prob=ci_prob, _profiles={label: _nearer(one, ci_prob) for label, one in found.items()})
+
+
+def _nearer(one: Profile, ci_prob: float) -> Profile:
+    """The limits at a smaller probability, between the points of the curve."""
+    psi, root = increasing(one)
+    if SideStatus.WITHHELD in (one.lower_status, one.upper_status):
+        return one
+    if psi.size < 3:
+        raise ModelError(f"The profile of {one.label} in the DataTree has no curve: store one with points=41.")
+    z = float(ndtri((1 + ci_prob) / 2))
+    root, first = np.unique(root, return_index=True)
+    at = PchipInterpolator(root, psi[first])
+    found: dict[str, Any] = {}
+    for side, sign, end in (("lower", -1, root[0]), ("upper", 1, root[-1])):
+        if sign * end > z:
+            found |= {side: float(at(sign * z)), f"{side}_status": SideStatus.FOUND}
+    return replace(one, **found)
 
 
 def increasing(one: Profile) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,7 @@ from mle_pp.plots.panels import (
     set_aesthetic,
 )
 from mle_pp.predict import simulate
+from mle_pp.stored import is_stored, observed_values, stored_draws
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
@@ -132,7 +133,9 @@ def plot_ppc(
     if unchecked:
         warnings.warn(unchecked, UserWarning, stacklevel=2)
     observed, theirs = _posterior_predictive(est, idata, var_names, filter_vars)
-    mine = simulate(est, n, random_seed=random_seed, uncertainty=uncertainty)[list(observed.data_vars)]
+    # Fewer draws that were stored serve as well
+    number = min(n, stored_draws(est).sizes["draw"]) if is_stored(est) else n
+    mine = simulate(est, number, random_seed=random_seed, uncertainty=uncertainty)[list(observed.data_vars)]
     rng = np.random.default_rng(random_seed)
     names = [f"plug-in predictive ({NAMES[est.kind]})", "posterior predictive", "observed"]
     pairs = {}
@@ -202,7 +205,7 @@ def _posterior_predictive(
     missing = [name for name in names if name not in group]
     if missing:
         raise ModelError(f"{', '.join(missing)} is not in the group posterior_predictive: leave it out by var_names=.")
-    observed = xr.Dataset({name: like[name].copy(data=est._objective.data[name]) for name in names})
+    observed = xr.Dataset({name: like[name].copy(data=observed_values(est, name)) for name in names})
     theirs = {}
     for name in names:
         draws = group[name].transpose(*SAMPLE_DIMS, ...)

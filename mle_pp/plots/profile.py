@@ -39,6 +39,7 @@ from mle_pp.plots.panels import (
     text_below,
 )
 from mle_pp.quantities import quantity
+from mle_pp.stored import is_stored
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
@@ -319,7 +320,10 @@ def _errors(est: Estimate, labels: xr.Dataset, needed: Sequence[str]) -> dict[st
     known = {k: float(v) for part in layouts for k, v in zip(part.labels, part.vector(errors), strict=True)}
     covariance = est.cov(scale="unconstrained").values
     for label in needed:
-        if label not in known:
+        if label not in known and is_stored(est):
+            # Its slope was not stored
+            known[label] = np.nan
+        elif label not in known:
             slope = quantity(est._objective.parameters, label).gradient(est._optimum.x)
             known[label] = float(np.sqrt(slope @ covariance @ slope))
     return known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -15,14 +16,14 @@ import xarray as xr
 from scipy.special import ndtri
 
 from mle_pp.conventions import probability, whole
-from mle_pp.errors import ModelError
+from mle_pp.errors import ModelError, VerdictWarning
 from mle_pp.estimate import Estimate
 from mle_pp.intervals.profiles import check_allowed, profile_labels
 from mle_pp.intervals.wald import wald_quantiles
 from mle_pp.predictive import Draw, simulator
 from mle_pp.resample import schemes
 from mle_pp.resample.execute import Journal, header_of, run_blocks
-from mle_pp.resample.limits import bootstrap_limits
+from mle_pp.resample.limits import bootstrap_limits, fewest
 from mle_pp.resample.refit import Refitter, by_data
 from mle_pp.resample.replicates import blocks_of, scalars_of, stacked
 from mle_pp.verdict import Status
@@ -97,6 +98,11 @@ def coverage(
     -------
     Coverage
 
+    Warns
+    -----
+    VerdictWarning
+        `n_bootstrap` refits are too few for intervals of this probability.
+
     Raises
     ------
     ValueError
@@ -128,6 +134,13 @@ def coverage(
     prob = probability(ci_prob)
     n, n_bootstrap = whole("n", n), whole("n_bootstrap", n_bootstrap)
     _check(est, kinds, posterior)
+    if "bootstrap" in kinds and n_bootstrap < fewest(prob):
+        warnings.warn(
+            f"n_bootstrap={n_bootstrap} refits are too few for {100 * prob:g} % intervals, whose ends are then the "
+            f"lowest and the highest of them: take {fewest(prob)} at least.",
+            VerdictWarning,
+            stacklevel=2,
+        )
     seed = schemes.entropy(random_seed)
     refitter, names = by_data(est)
     draw = simulator(est._objective)

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 INTERVALS = ("percentile", "basic", "bca")
 
 
+def fewest(ci_prob: float) -> int:
+    """How many draws an interval takes whose ends are not simply the lowest and the highest of them."""
+    return int(np.ceil(2 / (1 - ci_prob) - 1e-6)) - 1
+
+
 def bootstrap_limits(
     est: Estimate, values: np.ndarray, x: np.ndarray, kind: str, ci_prob: float, speed: np.ndarray | None
 ) -> np.ndarray:

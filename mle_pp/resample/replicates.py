@@ -22,7 +22,7 @@ from mle_pp.parameters import Parameters
 from mle_pp.predictive import simulator
 from mle_pp.resample import schemes
 from mle_pp.resample.execute import Journal, digest, header_of, run_blocks
-from mle_pp.resample.limits import INTERVALS, acceleration, bootstrap_limits
+from mle_pp.resample.limits import INTERVALS, acceleration, bootstrap_limits, fewest
 from mle_pp.resample.refit import Refit, Refitter, by_data, by_weights
 from mle_pp.verdict import Status
 
@@ -169,7 +169,7 @@ class Bootstrap:
                 VerdictWarning,
                 stacklevel=3,
             )
-        needed = int(np.ceil(2 / (1 - ci_prob) - 1e-6)) - 1
+        needed = fewest(ci_prob)
         if usable.sum() < needed:
             warnings.warn(
                 f"{usable.sum()} refits are too few for a {100 * ci_prob:g} % interval, whose ends are then the lowest "
