@@ -144,8 +144,9 @@ def _non_centered(
     `scales`, to which those of new ones are added, no offsets.
     """
     terms = _likelihood(model, [*known, *kept])
-    reached = direct_parents(model, terms) - held - kept
-    offsets = [n for n in reached - set(known) - scales if _is_standard_offset(model, n, held)]
+    # A scale that keeps its own prior is as much one of offsets
+    reached = direct_parents(model, terms) - held
+    offsets = [n for n in reached - set(known) - scales - kept if _is_standard_offset(model, n, held)]
     offsets = [rv.name for rv in model.free_RVs if rv.name in offsets]
     others = [rv.name for rv in model.free_RVs if rv.name in reached - before and rv.dtype in continuous_dtypes]
     pairs = _multiplied(model, terms, offsets, others)

@@ -226,6 +226,13 @@ def test_a_scale_that_is_held_keeps_its_latents_latent():
     assert test.df == 1
 
 
+def test_a_scale_that_keeps_its_prior_keeps_its_latents_latent():
+    centered, offsets = (mle.find_MLE(intercepts(form), keep_priors=["tau"]) for form in (True, False))
+    assert offsets.roles["z"].kind == "latent"
+    assert offsets.loglik == pytest.approx(centered.loglik, abs=1e-8)
+    assert float(offsets.params["tau"]) == pytest.approx(float(centered.params["tau"]), rel=1e-6)
+
+
 def test_profile_falls_to_the_cutoff():
     est = mle.find_MLE(intercepts())
     limits = mle.interval(est, "tau", kind="profile", ci_prob=0.95)["tau"].values
