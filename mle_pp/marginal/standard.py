@@ -28,6 +28,7 @@ _PLACES = {
     "LogisticRV": (0, 1),
     "GumbelRV": (0, 1),
 }
+_KNOWN = {*_PLACES, "MvNormalRV", "ZeroSumNormalRV", "RandomWalkRV", "AutoRegressiveRV"}
 
 
 class Standard(NamedTuple):
@@ -58,7 +59,10 @@ def standardized(rv: Variable, z: Variable, free: Collection[Variable]) -> Stand
         The model's free variables.
     """
     op = rv.owner.op
-    kind, parameters = type(op).__name__, op.dist_params(rv.owner)
+    kind = type(op).__name__
+    if kind not in _KNOWN:
+        return None
+    parameters = op.dist_params(rv.owner)
     if any(hasattr(variable.type, "dims") for variable in (rv, *parameters)):
         return None
     if is_normal(rv):
