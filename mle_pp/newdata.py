@@ -18,7 +18,7 @@ from pytensor.graph.traversal import ancestors
 from mle_pp.errors import ModelError
 from mle_pp.formula import Formula
 from mle_pp.objective import ModelObjective, shared_copy
-from mle_pp.redesign import redesigned
+from mle_pp.redesign import new_levels, redesigned
 
 # What Bambi calls the dim of its rows
 _ROWS = "__obs__"
@@ -81,7 +81,7 @@ def replaced_data(
             raise ModelError("coords label new data: give newdata, too.")
         return NewData({}, dict(model.coords))
     if objective.roles.formula is not None:
-        return _through_formula(objective.roles.formula, newdata, coords or {})
+        return _through_formula(objective.roles.formula, newdata, coords or {}, new_groups)
     containers = {variable.name: variable for variable in model.data_vars}
     if not containers and newdata is not None:
         raise ModelError(
@@ -133,7 +133,7 @@ def _shown(labels: Sequence[Any]) -> str:
     return ", ".join(map(str, labels[:5])) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
 
 
-def _through_formula(formula: Formula, newdata: Any, coords: Mapping[str, Sequence[Any]]) -> NewData:
+def _through_formula(formula: Formula, newdata: Any, coords: Mapping[str, Sequence[Any]], new_groups: bool) -> NewData:
     """New rows of a Bambi model, which holds no `pm.Data`."""
     if isinstance(newdata, Mapping):
         newdata = pd.DataFrame(dict(newdata))
@@ -146,9 +146,21 @@ def _through_formula(formula: Formula, newdata: Any, coords: Mapping[str, Sequen
     labels = tuple(coords.get(_ROWS, newdata.index))
     if len(labels) != len(newdata):
         raise ModelError(f"coords has {len(labels)} values of {_ROWS}, newdata {len(newdata)}.")
-    length = formula.model.dim_lengths[_ROWS]
-    replacements = {**redesigned(formula, newdata), length: pt.constant(len(newdata), dtype=length.type.dtype)}
-    return NewData(replacements, {**formula.model.coords, _ROWS: labels}, tuple(map(str, newdata.columns)))
+    added = new_levels(formula, newdata) if new_groups else {}
+    groups = {dim: (*formula.model.coords[dim], *new) for dim, new in added.items()}
+    positions = {
+        dim: np.append(np.arange(len(groups[dim]) - len(new)), np.full(len(new), -1)) for dim, new in added.items()
+    }
+    replacements = redesigned(formula, newdata, added)
+    for dim, count in {_ROWS: len(newdata), **{dim: len(labels) for dim, labels in groups.items()}}.items():
+        length = formula.model.dim_lengths[dim]
+        replacements[length] = pt.constant(count, dtype=length.type.dtype)
+    return NewData(
+        replacements,
+        {**formula.model.coords, _ROWS: labels, **groups},
+        tuple(map(str, newdata.columns)),
+        positions,
+    )
 
 
 def refuse_stale(objective: ModelObjective, data: NewData, variables: Sequence[Variable]) -> None:

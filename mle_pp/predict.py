@@ -127,7 +127,7 @@ def predict(
     newdata : mapping of str to array_like, DataFrame or Dataset, optional
         Values of the model's `pm.Data` containers by name, in any number of rows. Columns of a DataFrame that are no
         container are left aside; its index labels the rows. Of a Bambi model, a DataFrame with the columns that its
-        formula uses, of categories and groups of the fit.
+        formula uses, of categories of the fit and, but for `new_groups`, of its groups.
     ci_prob : float, optional
         Default: ArviZ's ``rcParams["stats.ci_prob"]``.
     interval : {"confidence", "prediction"}
@@ -142,8 +142,8 @@ def predict(
         fit or in another order: whole numbers in `newdata` then count along these labels. A group of the fit keeps its
         estimates under whatever number.
     new_groups : bool
-        Whether `coords` may name groups that the fit had not, whose effects are drawn from their distribution (see
-        Notes). Default: it is an error, for a label may be misspelt.
+        Whether `coords` (of a Bambi model, `newdata`) may name groups that the fit had not, whose effects are drawn
+        from their distribution (see Notes). Default: it is an error, for a label may be misspelt.
     cov, groups : optional
         The kind of covariance behind "wald", as for `Estimate.cov`.
     n : int

@@ -23,7 +23,24 @@ from mle_pp.formula import Formula
 Exchange = tuple[np.ndarray, np.ndarray, str]
 
 
-def redesigned(formula: Formula, newdata: pd.DataFrame) -> dict[Variable, Variable]:
+def new_levels(formula: Formula, newdata: pd.DataFrame) -> dict[str, list[str]]:
+    """The groups that the data of the fit did not have, by the dim of the group-specific effects.
+
+    Of factors that are a column: those of an interaction are refused where they are evaluated.
+    """
+    found: dict[str, list[str]] = {}
+    for part in formula.parts.values():
+        for term in part.component.group_specific_terms.values():
+            factor = term.term.factor
+            if len(factor.components) == 1 and factor.name in newdata:
+                labels = newdata[factor.name].astype(str)
+                new = list(dict.fromkeys(labels[~labels.isin([str(level) for level in factor.levels])]))
+                if new:
+                    found[f"{factor.name}__factor_dim"] = new
+    return found
+
+
+def redesigned(formula: Formula, newdata: pd.DataFrame, added: Mapping[str, Sequence[str]]) -> dict[Variable, Variable]:
     """The constants of a Bambi model's graph that depend on its data, and what they are at new data.
 
     Parameters
@@ -31,12 +48,14 @@ def redesigned(formula: Formula, newdata: pd.DataFrame) -> dict[Variable, Variab
     formula : Formula
     newdata : pd.DataFrame
         With the columns that the formula's right-hand sides use; for the mean of binomial counts the trials, too.
+    added : mapping of str to sequence of str
+        New groups, as `new_levels` has them: they are counted on from those of the fit.
 
     Raises
     ------
     ModelError
-        A column that is missing, a category or group that the data of the fit did not have, values that are no finite
-        numbers, or a model whose arrays are not found.
+        A column that is missing, a category that the data of the fit did not have or a group not in `added`, values
+        that are no finite numbers, or a model whose arrays are not found.
     """
     found: dict[Variable, Variable] = {}
     done: set[Variable] = set()
@@ -47,7 +66,7 @@ def redesigned(formula: Formula, newdata: pd.DataFrame) -> dict[Variable, Variab
             # Of the reference category, say: in each row the same
             if column.data.shape == (rows, 1) and np.all(column.data == column.data[0]):
                 found[column] = backends.as_tensor(np.repeat(column.data[:1], len(newdata), axis=0))
-        for old, new, term in _exchanges(part, newdata):
+        for old, new, term in _exchanges(part, newdata, added):
             same = [v for v in constants if _equal(v.data, old)]
             if not same:
                 raise ModelError(
@@ -97,7 +116,7 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     return one.shape == other.shape and bool(np.array_equal(one, other))
 
 
-def _exchanges(part: Any, newdata: pd.DataFrame) -> Iterator[Exchange]:
+def _exchanges(part: Any, newdata: pd.DataFrame, added: Mapping[str, Sequence[str]]) -> Iterator[Exchange]:
     """The arrays of one parameter's linear predictor."""
     component, design = part.component, part.component.design
     if component.hsgp_terms:
@@ -116,13 +135,24 @@ def _exchanges(part: Any, newdata: pd.DataFrame) -> Iterator[Exchange]:
         for name, term in component.offset_terms.items():
             yield term.data, _finite(np.ravel(columns[:, slices[name]]), name), name
     for name, term in component.group_specific_terms.items():
-        yield from _of_group(name, term, newdata)
+        yield from _of_group(name, term, newdata, added)
 
 
-def _of_group(name: str, term: Any, newdata: pd.DataFrame) -> Iterator[Exchange]:
+def _of_group(name: str, term: Any, newdata: pd.DataFrame, added: Mapping[str, Sequence[str]]) -> Iterator[Exchange]:
     """Bambi picks each row's group by its place, and multiplies by the predictor."""
-    groups = _evaluated(lambda: np.asarray(term.term.factor.eval_new_data(newdata)), newdata)
-    yield term.group_index, groups.reshape(len(newdata), -1).argmax(axis=1), name
+    factor, known = term.term.factor, newdata
+    new = list(added.get(f"{factor.name}__factor_dim", ()))
+    is_new = np.zeros(len(newdata), dtype=bool)
+    if new:
+        labels = newdata[factor.name].astype(str)
+        is_new = labels.isin(new).to_numpy()
+        # Formulas know the levels of the fit only: a new group stands under the first of these until it is counted
+        known = newdata.assign(**{factor.name: newdata[factor.name].where(~is_new, factor.components[0].levels[0])})
+    groups = _evaluated(lambda: np.asarray(factor.eval_new_data(known)), newdata)
+    places = groups.reshape(len(newdata), -1).argmax(axis=1)
+    if new:
+        places[is_new] = [len(factor.levels) + new.index(label) for label in labels[is_new]]
+    yield term.group_index, places, name
     old = np.asarray(term.predictor)
     values = _evaluated(lambda: np.asarray(term.term.expr.eval_new_data(newdata)), newdata)
     yield old, _finite(values.reshape(len(newdata), *old.shape[1:]), name), name

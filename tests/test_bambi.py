@@ -374,6 +374,24 @@ def test_prediction_for_known_groups():
         mle.predict(est, newdata=new.assign(Subject=999))
 
 
+@needs_cases
+def test_prediction_for_new_groups():
+    """x b, with variance x V xᵀ + τ₀² + (τ₁ x)²; groups of the fit beside them stay as they are."""
+    data = pd.read_csv(MIXED / "sleepstudy.csv")
+    est = mle.find_MLE(bmb.Model("Reaction ~ Days + (Days|Subject)", data))
+    new = pd.DataFrame({"Days": [12.0, 0.5, 2.0], "Subject": [310, 999, 1000]})
+    found = mle.predict(est, "Reaction", newdata=new, new_groups=True)
+    old = mle.predict(est, "Reaction", newdata=new.iloc[:1])
+    np.testing.assert_allclose(found.value["Reaction"][0], old.value["Reaction"][0], rtol=1e-10)
+    np.testing.assert_allclose(found.se["Reaction"][0], old.se["Reaction"][0], rtol=1e-8)
+    rows, names = np.column_stack([np.ones(2), new.Days[1:]]), ["Intercept", "Days"]
+    cov = est.cov().sel(parameter=names, parameter_=names).values
+    taus = np.array([est.params["1|Subject_sigma"], est.params["Days|Subject_sigma"]], dtype=float)
+    variance = np.einsum("ij,jk,ik->i", rows, cov, rows) + (rows * taus) ** 2 @ np.ones(2)
+    np.testing.assert_allclose(found.value["Reaction"][1:], rows @ [float(est.params[n]) for n in names], rtol=1e-8)
+    np.testing.assert_allclose(found.se["Reaction"][1:], np.sqrt(variance), rtol=1e-6)
+
+
 def test_draws_of_censored_observations_at_new_data():
     """An operation with a graph of its own, of as many rows as the fit had."""
     data = DATA.assign(status="none")
