@@ -122,7 +122,7 @@ def test_prediction_intervals_of_counts_given_groups_against_quadrature():
     """The law of a count at known parameters: over the effect given its group's data, if it has some."""
     beta, tau = np.array([0.4, 0.3]), 0.7
     est = mle.find_MLE(model_of("centered", counts=True), fix={"beta": beta, "tau": tau})
-    coords, at = {"group": [*NAMES, "new"]}, {"group_of": [0, 5, 9], "x": [0.0, 1.0, 0.5]}
+    coords, at = {"group": [*NAMES, "new"]}, {"group_of": [6, 5, 9], "x": [8.0, 8.0, 0.5]}
     new = {"newdata": at, "coords": coords, "new_groups": True}
     found = mle.predict(est, "y", **new, interval="prediction", n=6000, random_seed=1, ci_prob=0.9)
     grid = np.linspace(-5, 5, 4001)
@@ -131,13 +131,13 @@ def test_prediction_intervals_of_counts_given_groups_against_quadrature():
         log_weights = norm.logpdf(grid, 0, tau)
         log_weights += poisson.logpmf(COUNTS[rows], np.exp(beta[0] + beta[1] * X[rows] + grid[:, None])).sum(axis=1)
         weights = np.exp(log_weights - log_weights.max())
-        counts = np.arange(200)[:, None]
+        counts = np.arange(400)[:, None]
         law = poisson.pmf(counts, np.exp(beta[0] + beta[1] * x + grid)) @ (weights / weights.sum())
         lower, upper = found.interval["y"][k].values
-        # The ends are the smallest counts that reach the tails, but for Monte Carlo error and Laplace's
+        # The smallest counts that reach the tails, but for Laplace's error (0.01 here); 0.1 off without draws of u
         below = np.concatenate([[0.0], law.cumsum()])
-        assert below[int(lower)] <= 0.05 + 0.01 <= below[int(lower) + 1] + 0.02
-        assert below[int(upper)] <= 0.95 + 0.01 <= below[int(upper) + 1] + 0.02
+        assert below[int(lower)] <= 0.05 + 0.015 <= below[int(lower) + 1] + 0.02
+        assert below[int(upper)] <= 0.95 + 0.015 <= below[int(upper) + 1] + 0.02
     # The mean of a new group lies where its effect does, in the same quantiles: exp is monotonic
     mean = mle.predict(est, "y", **new, ci_prob=0.9)
     np.testing.assert_allclose(mean.interval["y"][2], np.exp(0.55 + tau * norm.ppf([0.05, 0.95])), rtol=1e-8)
