@@ -60,7 +60,7 @@ def indicator(index, columns, weights=None):
 
 
 def beside(*parts):
-    return mp.matrix([sum((list(part[i, :]) for part in parts), []) for i in range(parts[0].rows)])
+    return mp.matrix([[value for part in parts for value in part[i, :]] for i in range(parts[0].rows)])
 
 
 def block_prior(x):
