@@ -233,6 +233,19 @@ def test_a_scale_that_keeps_its_prior_keeps_its_latents_latent():
     assert float(offsets.params["tau"]) == pytest.approx(float(centered.params["tau"]), rel=1e-6)
 
 
+def test_two_effects_of_the_same_groups_share_their_variance():
+    """Only the sum of their variances is determined: a curve on which either scale can be zero, and neither has to."""
+    rng, group = np.random.default_rng(1), np.repeat(np.arange(8), 4)
+    y = rng.normal(size=8)[group] + 0.5 * rng.normal(size=32)
+    with pm.Model() as model:
+        mu, s, t, e = pm.Normal("mu"), pm.HalfNormal("s", 1), pm.HalfNormal("t", 1), pm.HalfNormal("e", 1)
+        a, b = pm.Normal("a", 0, s, shape=8), pm.Normal("b", 0, t, shape=8)
+        pm.Normal("y", mu + (a + b)[group], e, observed=y)
+    est = mle.find_MLE(model, starts=1, on_failure="return")
+    assert est.verdict.status == "NOT_IDENTIFIED"
+    assert [finding.variables for finding in est.verdict.findings] == [("s", "t")]
+
+
 def test_profile_falls_to_the_cutoff():
     est = mle.find_MLE(intercepts())
     limits = mle.interval(est, "tau", kind="profile", ci_prob=0.95)["tau"].values

@@ -260,6 +260,10 @@ class Case:
             noise = max(noise, here_noise)
             # A maximum found among rounding errors is their maximum, too: some multiples of them below is level
             if not value >= self.value - 5 * noise:
+                if on_ridge and stride > 1 and not shorter:
+                    # From a long step, the search for the ridge may have ended on something lower
+                    stride, shorter = 1.0, 1
+                    continue
                 return replace(here, side=Side.RISES if risen else Side.FALLS)
             come, stride = come + stride, stride if shorter else 2 * stride
             if here_noise > max(2 * self.noise, 1e-6 * max(1.0, abs(self.value))):
