@@ -10,6 +10,7 @@ from scipy.stats import chi2
 
 from mle_pp.conventions import formatted
 from mle_pp.covariances import row_scores
+from mle_pp.errors import ModelError
 from mle_pp.estimate import Estimate
 from mle_pp.hypothesis.result import TestResult
 from mle_pp.linalg import inverse_on
@@ -191,7 +192,7 @@ def information_matrix_test(est: Estimate) -> TestResult:
         A penalized fit, a posterior mode, or a verdict other than CONVERGED; nothing left to test (the two forms of a
         model with one proportion always agree).
     ModelError
-        A term of the likelihood has no rows.
+        A term of the likelihood has no rows, or variables were integrated.
 
     Notes
     -----
@@ -208,6 +209,13 @@ def information_matrix_test(est: Estimate) -> TestResult:
     if not est.verdict.ok:
         raise ValueError(f"The information-matrix test needs a regular maximum, and this one is {est.verdict.status}.")
     objective, x = est._objective, est._optimum.x
+    if objective.is_marginal:
+        # Of a normal intercept, ∂ℓ/∂τ² = (∂²ℓ/∂β² + (∂ℓ/∂β)²)/2 for any data: what is left is the integral's error
+        raise ModelError(
+            "The information-matrix test is not made for models with integrated variables: part of what it compares "
+            "agrees for any data, up to the error of the integral. Compare the standard errors of "
+            'cov("sandwich") with those of cov("hessian").'
+        )
     scores, weights, used = row_scores(est, "The information-matrix test")
     # In units of standard errors; the statistic does not depend on them
     error = np.sqrt(np.diag(est.cov(scale="unconstrained")))

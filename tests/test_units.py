@@ -151,6 +151,11 @@ def test_robust_covariances_are_those_of_the_groups(name):
     assert mle.tic(est) == pytest.approx(-2 * groups(x).sum() + 2 * penalty, rel=1e-6)
 
 
+def test_information_matrix_test_is_refused():
+    with pytest.raises(ModelError, match="not made for models with integrated variables"):
+        mle.information_matrix_test(fitted("linear"))
+
+
 def test_clusters_across_groups_are_refused():
     with pytest.raises(ModelError, match=r"groups is .* in row .* share latent variables"):
         fitted("linear").cov("cluster", groups=np.arange(N) % 5)

@@ -243,12 +243,6 @@ class MarginalObjective(ModelObjective):
         self.mode(x)
         return np.stack(columns, axis=1) if columns else np.zeros((self.axes.size, 0))
 
-    def row_hessians(self, x: np.ndarray) -> np.ndarray:
-        """Second derivatives of each unit's log-likelihood, by differences of the scores."""
-        rows = [(self.scores(x + s) - self.scores(x - s)) / (2 * s.sum()) for s in self._shifts(x)]
-        matrices = np.stack(rows, axis=1)
-        return 0.5 * (matrices + matrices.swapaxes(1, 2))
-
     def _shifts(self, x: np.ndarray) -> np.ndarray:
         """Steps along each coordinate, for differences of values."""
         if self._steps is None:
