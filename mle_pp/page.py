@@ -40,7 +40,7 @@ th, td { padding: .2rem .5rem; text-align: right; border: 0; border-bottom: 1px 
 th:first-child, table.words td, table.words th { text-align: left; }
 pre { background: #f6f8fa; padding: .8rem; overflow-x: auto; } figure { margin: 1.5rem 0; } img { max-width: 100%; }
 .graph svg { max-width: 100%; height: auto; font: 14px ui-monospace, monospace; text-anchor: middle; }
-.graph path, .graph rect { stroke: #57606a; } .graph marker path { fill: #57606a; stroke: none; }
+.graph path, .graph rect { stroke: #57606a; } .graph path { fill: #57606a; }
 figcaption, small, .about { color: #57606a; font-size: .875rem; } .about { margin-top: 0; }
 """.strip()
 
@@ -195,7 +195,12 @@ def _graph(est: Estimate) -> str:
             x += widths[name] + _GAP
     for name, names in above.items():
         (x, y), ends = places[name], [places[parent] for parent in sorted(names)]
-        pieces += [f'<path d="M{a:.0f} {b + 16} L{x:.0f} {y - 17}" marker-end="url(#tip)"/>' for a, b in ends]
+        for a, b in ends:
+            angle = np.degrees(np.arctan2(y - b - 33, x - a))
+            pieces.append(f'<path d="M{a:.0f} {b + 16} L{x:.0f} {y - 17}"/>')
+            pieces.append(
+                f'<path d="M0 0 L-8 -3 L-8 3 z" transform="translate({x:.0f} {y - 17}) rotate({angle:.0f})"/>'
+            )
     observed = {rv.name for rv in est.model.observed_RVs}
     random = observed | {rv.name for rv in est.model.free_RVs}
     for name, (x, y) in places.items():
@@ -205,8 +210,7 @@ def _graph(est: Estimate) -> str:
     height = 80 * len(rows) - 30
     return (
         f'<figure class="graph"><svg role="img" aria-label="graph of the model" viewBox="0 0 {total:.0f} {height}" '
-        f'width="{total:.0f}"><defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" '
-        f'markerHeight="8" orient="auto"><path d="M0 0 L8 4 L0 8 z"/></marker></defs>{"".join(pieces)}</svg>'
+        f'width="{total:.0f}">{"".join(pieces)}</svg>'
         f"<figcaption>What depends on what: random variables are round, those observed grey, data and deterministic "
         f"variables square.</figcaption></figure>"
     )
