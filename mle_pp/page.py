@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import warnings
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from mle_pp import plots
 from mle_pp.compare import compare
 from mle_pp.datatree import fingerprint
 from mle_pp.errors import EstimationError, ModelError
+from mle_pp.roles import parents
 
 if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PACKAGES = ("mle_pp", "pymc", "pytensor", "arviz-base", "arviz-stats", "arviz-plots", "xarray", "scipy", "numpy")
 # A matrix of more scalars than these cannot be read on a page
 MOST_PAIRS = 5
+# Between the boxes of the model's graph, in dots
+_GAP = 22
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1f2328; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
@@ -37,6 +39,8 @@ table { border: 0; border-collapse: collapse; margin: 1rem 0; font-size: .8rem; 
 th, td { padding: .2rem .5rem; text-align: right; border: 0; border-bottom: 1px solid #eaeef2; }
 th:first-child, table.words td, table.words th { text-align: left; }
 pre { background: #f6f8fa; padding: .8rem; overflow-x: auto; } figure { margin: 1.5rem 0; } img { max-width: 100%; }
+.graph svg { max-width: 100%; height: auto; font: 14px ui-monospace, monospace; text-anchor: middle; }
+.graph path, .graph rect { stroke: #57606a; } .graph path { fill: #57606a; }
 figcaption, small, .about { color: #57606a; font-size: .875rem; } .about { margin-top: 0; }
 """.strip()
 
@@ -85,7 +89,7 @@ def report(
     Notes
     -----
     Figures that cannot be drawn, and warnings on the way, are told on the page instead. Each scalar is profiled: choose
-    `var_names` where there are many. The graph of the model is drawn where Graphviz is installed.
+    `var_names` where there are many.
 
     Examples
     --------
@@ -169,14 +173,47 @@ def _estimates(est: Estimate, ci_prob: float | None) -> str:
 
 
 def _model(est: Estimate) -> str:
-    text = f"<pre>{escape(est.model.str_repr())}</pre>"
-    if shutil.which("dot") is None:
-        return text
-    try:
-        picture = est.model.to_graphviz().pipe(format="svg")
-    except ImportError:
-        return text
-    return text + _image("image/svg+xml", picture, "graph of the model")
+    return f"<pre>{escape(est.model.str_repr())}</pre>{_graph(est)}"
+
+
+def _graph(est: Estimate) -> str:
+    """The graph of the model: what depends on what, in rows from the top down."""
+    above = parents(est.model)
+    rows: list[list[str]] = []
+    while rest := [name for name in above if not any(name in row for row in rows)]:
+        rows.append([name for name in rest if not above[name] & set(rest)])
+    # What nothing depends on stands last, out of the way of other arrows
+    last = [name for name in above if not any(name in names for names in above.values())]
+    rows = [row for row in ([name for name in row if name not in last] for row in rows) if row] + [last]
+    widths = {name: 9 * len(name) + 26 for name in above}
+    total = max(sum(widths[name] + _GAP for name in row) for row in rows)
+    places, pieces = {}, []
+    for depth, row in enumerate(rows):
+        x = (total - sum(widths[name] + _GAP for name in row)) / 2
+        for name in row:
+            places[name] = (x + (widths[name] + _GAP) / 2, 25 + 80 * depth)
+            x += widths[name] + _GAP
+    for name, names in above.items():
+        (x, y), ends = places[name], [places[parent] for parent in sorted(names)]
+        for a, b in ends:
+            angle = np.degrees(np.arctan2(y - b - 33, x - a))
+            pieces.append(f'<path d="M{a:.0f} {b + 16} L{x:.0f} {y - 17}"/>')
+            pieces.append(
+                f'<path d="M0 0 L-8 -3 L-8 3 z" transform="translate({x:.0f} {y - 17}) rotate({angle:.0f})"/>'
+            )
+    observed = {rv.name for rv in est.model.observed_RVs}
+    random = observed | {rv.name for rv in est.model.free_RVs}
+    for name, (x, y) in places.items():
+        round_, fill = 16 if name in random else 2, "#d0d7de" if name in observed else "#fff"
+        box = f'x="{x - widths[name] / 2:.0f}" y="{y - 16}" width="{widths[name]}" height="32" rx="{round_}"'
+        pieces.append(f'<rect {box} fill="{fill}"/><text x="{x:.0f}" y="{y + 5}">{escape(name)}</text>')
+    height = 80 * len(rows) - 30
+    return (
+        f'<figure class="graph"><svg role="img" aria-label="graph of the model" viewBox="0 0 {total:.0f} {height}" '
+        f'width="{total:.0f}">{"".join(pieces)}</svg>'
+        f"<figcaption>What depends on what: random variables are round, those observed grey, data and deterministic "
+        f"variables square.</figcaption></figure>"
+    )
 
 
 def _data(est: Estimate) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pymc as pm
 from pymc.distributions.transforms import _default_transform
+from pymc.model_graph import ModelGraph
 from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.type import continuous_dtypes
 
@@ -99,6 +100,12 @@ class Roles:
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html()
+
+
+def parents(model: pm.Model) -> dict[str, set[str]]:
+    """Which named variables and data each named variable is made of directly."""
+    found = ModelGraph(model).make_compute_graph()
+    return {str(name): set(map(str, found[name])) for name in found}
 
 
 def in_context() -> bool:
