@@ -93,7 +93,7 @@ def test_pairs_without_a_region_are_told():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", mle.VerdictWarning)
         est = mle.find_MLE(model)
-    draws = {name: RNG.beta(20, 1, size=(2, 100)) for name in ("p", "a", "b", "total")}
+    draws = {name: RNG.beta(20, 1, size=(2, 400)) for name in ("p", "a", "b", "total")}
     idata = az.from_dict({"posterior": draws, "observed_data": {"y": np.array(20), "z": np.array([1.0, 2.0])}})
     with pytest.warns(mle.ProfileWarning, match=r"p has no region: its estimate is at a limit"):
         matrix = mle.plot_pair(est, idata, var_names=["p", "total"], backend="matplotlib")

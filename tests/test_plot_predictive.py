@@ -37,7 +37,7 @@ def idata(est):
         name: est._objective.data[name][None, None] + RNG.integers(-1, 2, size=(2, 40, 60))
         for name in ("count", "weight")
     }
-    draws = {name: float(value) + RNG.normal(0, 0.1, size=(2, 40)) for name, value in est.params.items()}
+    draws = {name: float(value) + RNG.normal(0, 0.1, size=(2, 400)) for name, value in est.params.items()}
     observed = {"count": COUNT, "weight": WEIGHT, "zip": ZIP}
     dims = {name: ["row"] for name in (*observed, "x")}
     coords = {"row": [f"r{k}" for k in range(60)]}
@@ -123,6 +123,17 @@ def test_residual_plot_shows_the_residuals(est):
         mle.plot_residuals(est, visuals={"line": False})
     with pytest.raises(KeyError, match=r"coords: place not among the dims \(row\)"):
         mle.plot_residuals(est, "weight", coords={"place": 1})
+
+
+@pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])
+def test_points_of_residuals_follow_aesthetics(est, backend):
+    given = {"color": ["#000000", "#ff0000"], "aes": {"color": ["panel"]}, "backend": backend}
+    look = mle.plot_residuals(est, "weight", aes_by_visuals={"points": ["color"]}, **given)
+    if backend == "matplotlib":
+        colors = [look.viz["points"]["weight"].sel(panel=p).item().get_facecolor()[0, :3] for p in ("fitted", "normal")]
+        np.testing.assert_allclose(colors, [[0, 0, 0], [1, 0, 0]])
+    with pytest.raises(ValueError, match="aes_by_visuals: 'rug' not among 'points'"):
+        mle.plot_residuals(est, "weight", aes_by_visuals={"rug": ["color"]})
 
 
 # -- predictive checks --------------------------------------------------------------------------------------------

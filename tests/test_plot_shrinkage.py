@@ -29,8 +29,8 @@ def est():
 
 @pytest.fixture(scope="module")
 def idata():
-    u = RNG.normal(Y.mean(axis=1), 0.6, size=(2, 90, 8))
-    draws = {"mu": RNG.normal(3, 1, size=(2, 90)), "tau": RNG.gamma(4, size=(2, 90)), "u": u, "twice": 2 * u}
+    u = RNG.normal(Y.mean(axis=1), 0.6, size=(2, 400, 8))
+    draws = {"mu": RNG.normal(3, 1, size=(2, 400)), "tau": RNG.gamma(4, size=(2, 400)), "u": u, "twice": 2 * u}
     # The groups in another order than the model's
     draws = {name: values[..., ::-1] if values.ndim == 3 else values for name, values in draws.items()}
     dims = {"u": ["group"], "twice": ["group"]}

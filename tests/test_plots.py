@@ -147,6 +147,34 @@ def test_numbers_and_figures_of_ones_own(est, idata, backend):
     assert x == pytest.approx(float(est.params["sigma"]) + 1)
 
 
+@pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])
+def test_densities_over_densities(est, idata, backend):
+    """The heights of the intervals are those of the figure drawn last."""
+    collection = mle.plot_dist(est, idata, backend=backend, kind="wald")
+    before = collection.viz["credible_interval"]["sigma"].sel(model=POSTERIOR).item()
+    assert mle.plot_dist(est, idata, plot_collection=collection, kind="wald") is collection
+    after = collection.viz["credible_interval"]["sigma"].sel(model=POSTERIOR).item()
+    assert after is not before
+    if backend == "matplotlib":
+        np.testing.assert_allclose(after.get_ydata(), before.get_ydata())
+
+
+@pytest.mark.filterwarnings("ignore:The posterior has fewer:UserWarning")
+@pytest.mark.parametrize("plot", [mle.plot_forest, mle.plot_dist, mle.plot_pair])
+def test_doubts_about_the_posterior_are_told(est, plot):
+    """Chains that stay apart, as `compare` tells them; of the variables drawn only."""
+    idata = sampled(est)
+    idata["posterior"]["mu"][0] += 5
+    with pytest.warns(UserWarning, match="do not agree") as told:
+        plot(est, idata, backend="none", var_names="mu")
+    with pytest.warns(UserWarning, match="do not agree") as compared:
+        mle.compare(est, idata, var_names="mu")
+    assert {str(w.message) for w in told} == {str(w.message) for w in compared}
+    assert {w.filename for w in told} == {__file__}
+    if plot is not mle.plot_pair:
+        plot(est, idata, var_names="sigma", backend="none")
+
+
 def test_a_side_that_never_falls_ends_where_the_posterior_does():
     with pm.Model() as model:
         pm.Binomial("y", 20, pm.Beta("p", 1, 1), observed=20)
@@ -167,6 +195,7 @@ def test_forest_with_two_kinds_of_intervals(est, idata):
         mle.plot_forest(est, idata, kind="exact")
 
 
+@pytest.mark.filterwarnings("ignore:The posterior has:UserWarning")
 @pytest.mark.parametrize("shape", [(1, 57), (4, 300), (2, 3)])
 @pytest.mark.parametrize("plot", [mle.plot_forest, mle.plot_dist])
 def test_no_number_of_draws_loses_an_interval(est, plot, shape):
@@ -227,7 +256,7 @@ def test_withheld_and_infinite_scalars_are_left_out(plot, backend, tmp_path):
         pm.Normal("y", p, 1, observed=[1.0, 2.0])
         pm.Bernoulli("z", rate / (1 + rate), observed=[1, 1])
     est = mle.find_MLE(model)
-    draws = {name: RNG.gamma(2, size=(2, 100)) for name in ("a", "b", "rate", "p")}
+    draws = {name: RNG.gamma(2, size=(2, 400)) for name in ("a", "b", "rate", "p")}
     idata = az.from_dict({"posterior": draws, "observed_data": {"y": np.array([1.0, 2.0]), "z": np.ones(2)}})
     collection = plot(est, idata, backend=backend)
     collection.savefig(tmp_path / f"figure.{'png' if backend == 'matplotlib' else 'html'}")

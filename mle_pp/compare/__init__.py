@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from mle_pp.compare.comparison import Comparison, table
-from mle_pp.compare.contrasts import contrasts
+from mle_pp.compare.contrasts import contrasts, doubts_of
 from mle_pp.compare.matching import SAMPLE_DIMS, layout_of, matched_posterior, quantities
 from mle_pp.compare.posterior import CI_KINDS
 from mle_pp.compare.reading import posterior_doubts
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
     from mle_pp.layout import Layout
 
-__all__ = ["SAMPLE_DIMS", "Comparison", "compare", "matched_posterior"]
+__all__ = ["SAMPLE_DIMS", "Comparison", "compare", "doubts_of", "matched_posterior"]
 
 SORTS = (None, "shift", "step", "prior_pull", "asymmetry", "width_ratio", "overlap")
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 from mle_pp.checks import different
 from mle_pp.compare.matching import SAMPLE_DIMS, aligned, errors, group_of, layout_of, quantities, wald
-from mle_pp.compare.posterior import MAX_RHAT, MIN_ESS, advice, diagnostics, divergences, limits, moments
+from mle_pp.compare.posterior import MAX_RHAT, MIN_ESS, advice, diagnostics, divergences, doubts, limits, moments
 from mle_pp.compare.proper import is_flat, refuse_improper
 from mle_pp.compare.reading import overlap
 from mle_pp.conventions import bounds
@@ -124,6 +124,13 @@ def units(frame: pd.DataFrame, own: str) -> tuple[pd.Series, np.ndarray]:
     known = frame["se"].notna()
     unit = frame["se"].where(known, frame["sd"])
     return unit.where(~(unit <= 1e-12 * frame[own].abs())), np.where(known, "se", "sd")
+
+
+def doubts_of(est: Estimate, idata: Any, posterior: xr.Dataset) -> list[str]:
+    """Sentences on why these variables of a posterior should not be believed."""
+    layout = layout_of(est, [str(name) for name in posterior.data_vars])
+    checks = {name: layout.vector(dataset) for name, dataset in diagnostics(posterior).items()}
+    return doubts(layout.labels, checks["r_hat"], checks["ess_bulk"], facts_of(est, idata, posterior))
 
 
 def _add_diagnostics(frame: pd.DataFrame, layout: Layout, posterior: xr.Dataset, facts: dict[str, Any]) -> None:

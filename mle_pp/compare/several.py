@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mle_pp.compare.contrasts import confidence, facts_of, units
+from mle_pp.compare.contrasts import confidence, doubts_of, units
 from mle_pp.compare.matching import changed_data, errors, layout_of, matched_posterior, quantities
-from mle_pp.compare.posterior import diagnostics, doubts, limits, moments
+from mle_pp.compare.posterior import limits, moments
 from mle_pp.compare.proper import is_flat, refuse_improper
 from mle_pp.conventions import bounds, select
 from mle_pp.errors import ModelError
@@ -145,8 +145,7 @@ def _of_posterior(
 ) -> Side:
     numbers = {name: layout.vector(dataset) for name, dataset in moments(posterior).items()}
     lower, upper = (layout.vector(side) for side in limits(posterior, ci_kind, prob))
-    checks = {name: layout.vector(dataset) for name, dataset in diagnostics(posterior).items()}
-    told = doubts(layout.labels, checks["r_hat"], checks["ess_bulk"], facts_of(reference, idata, posterior))
+    told = doubts_of(reference, idata, posterior)
     return Side(kind, numbers["mean"], numbers["sd"], lower, upper, numbers["mcse_mean"], told)
 
 

@@ -26,6 +26,7 @@ from mle_pp.plots.panels import (
     layout,
     profiles_of,
     root_at,
+    set_aesthetic,
     shaped,
 )
 from mle_pp.plots.sides import LOOKS, Sides, as_trees, both_sides, joined
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
 
 GRID = 200
+# Of the intervals below the curves
+HEIGHTS = [-0.7, -1.6, -0.7]
 # Profiles are followed this far: three and a half standard errors
 FAR = 0.9995
 _FEWEST = 20
@@ -145,10 +148,13 @@ def plot_dist(
         # The intervals below the curves, not across them
         panels = sum(array.size for array in sides.scalars.values())
         size = grid_size(panels, pc_kwargs.get("col_wrap", 4))
-        pc_kwargs = layout({"y": [-0.7, -1.6, -0.7][: len(labels)], **looks, **pc_kwargs}, backend, size)
+        pc_kwargs = layout({"y": HEIGHTS[: len(labels)], **looks, **pc_kwargs}, backend, size)
         pc_kwargs["aes"] = {**{key: ["model"] for key in looks}, **pc_kwargs.get("aes", {})}
     else:
         pc_kwargs["plot_collection"] = plot_collection
+        # ArviZ has scaled those of the figure before to its curves, and fails to do so twice
+        if "y" in plot_collection.aes_set:
+            set_aesthetic(plot_collection, "model", "y", labels, HEIGHTS[: len(labels)])
     follow = {
         "dist": ["color", "linestyle"],
         "credible_interval": ["color", "linestyle", "y"],

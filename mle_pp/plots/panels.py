@@ -127,7 +127,7 @@ def add_legend(collection: PlotCollection, dim: str, title: str, columns: int = 
 def grid_size(panels: int, columns: int, legend: int = 80) -> tuple[float, float]:
     """Of a figure with this many panels, in dots: ArviZ's own has no room for a legend above them."""
     wide, rows = min(panels, columns), -(-panels // columns)
-    return max(360 * wide, 560), legend + 280 * rows
+    return max(360 * wide, 640), legend + 280 * rows
 
 
 # -- scalars ------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from mle_pp.plots.panels import (
     refuse_failure,
     set_aesthetic,
 )
+from mle_pp.plots.sides import tell
 from mle_pp.predict import simulate
 from mle_pp.stored import is_stored, observed_values, stored_draws
 
@@ -114,8 +114,8 @@ def plot_ppc(
     ...     mu = pm.Normal("mu", 0, 2)
     ...     _ = pm.Normal("y", mu, 2, observed=y)
     >>> rng = np.random.default_rng(0)
-    >>> draws = rng.normal(2.4, 0.8944, size=(4, 100))
-    >>> new = rng.normal(draws[..., None], 2, size=(4, 100, 4))
+    >>> draws = rng.normal(2.4, 0.8944, size=(4, 500))
+    >>> new = rng.normal(draws[..., None], 2, size=(4, 500, 4))
     >>> groups = {"posterior": {"mu": draws}, "posterior_predictive": {"y": new}, "observed_data": {"y": y}}
     >>> pc = mle.plot_ppc(mle.find_MLE(model), az.from_dict(groups), random_seed=1, backend="none")
     >>> [str(name) for name in pc.viz["observed"].data_vars]
@@ -130,8 +130,8 @@ def plot_ppc(
     follows = chosen_aes(aes_by_visuals, {"band": ["color"], "edges": ["color", "linestyle"]})
     n, prob = whole("n", n), probability(ci_prob)
     _, unchecked = matched_posterior(est, idata, [], None)
-    if unchecked:
-        warnings.warn(unchecked, UserWarning, stacklevel=2)
+    held = [str(name) for name in est.params if name in idata["posterior"]]
+    tell(est, idata, matched_posterior(est, idata, held, None)[0], unchecked)
     observed, theirs = _posterior_predictive(est, idata, var_names, filter_vars)
     # Fewer draws that were stored serve as well
     number = min(n, stored_draws(est).sizes["draw"]) if is_stored(est) else n

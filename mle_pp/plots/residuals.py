@@ -11,7 +11,20 @@ from scipy.special import ndtri
 from scipy.stats import beta
 
 from mle_pp.conventions import probability
-from mle_pp.plots.panels import BLACK, COLORS, DASHED, DISK, DOTTED, GREY, SOLID, layout, options, refuse_failure
+from mle_pp.plots.panels import (
+    BLACK,
+    COLORS,
+    DASHED,
+    DISK,
+    DOTTED,
+    GREY,
+    SOLID,
+    chosen_aes,
+    ignored,
+    layout,
+    options,
+    refuse_failure,
+)
 from mle_pp.residuals import Residuals, quantile_residuals
 
 if TYPE_CHECKING:
@@ -36,6 +49,7 @@ def plot_residuals(
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     labeller: Any = None,
+    aes_by_visuals: Mapping[str, Sequence[str]] | None = None,
     visuals: Mapping[str, Any] | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
@@ -63,6 +77,8 @@ def plot_residuals(
         With a row for each variable, and two columns.
     backend : {"matplotlib", "bokeh", "plotly"}, optional
     labeller : labeller, optional
+    aes_by_visuals : mapping, optional
+        For ``points``. Default: they follow no aesthetic.
     visuals : mapping of str to (mapping or False), optional
         Options of what is drawn, or False to leave it out: ``points``, ``zero``, ``diagonal``, ``band``, ``title``,
         ``xlabel``, ``ylabel``.
@@ -107,7 +123,7 @@ def plot_residuals(
     from arviz_plots import visuals as draw
 
     refuse_failure(est)
-    look = options(visuals, VISUALS)
+    look, follows = options(visuals, VISUALS), chosen_aes(aes_by_visuals, {"points": []})
     found = quantile_residuals(est, var_names, filter_vars, method=method, n=n, random_seed=random_seed)
     points = _points(found, coords or {})
     if plot_collection is None:
@@ -134,8 +150,10 @@ def plot_residuals(
         collection.map(draw.line_xy, "diagonal", data=xr.Dataset(ends), **right, **style)
     if look["points"] is not False:
         size = 5 if collection.backend == "bokeh" else 18
-        style = {"color": COLORS[0], "alpha": 0.6, "size": size, "marker": DISK, "width": 0, **look["points"]}
-        collection.map(draw.scatter_xy, "points", data=xr.Dataset(points), ignore_aes="all", **style)
+        style = {"color": COLORS[0], "alpha": 0.6, "size": size, "marker": DISK, "width": 0}
+        style = {key: value for key, value in style.items() if key not in follows["points"]} | look["points"]
+        ignore = ignored(collection, follows["points"])
+        collection.map(draw.scatter_xy, "points", data=xr.Dataset(points), ignore_aes=ignore, **style)
     words = {"cdf": "exact", "simulation": f"{found.n:,} simulations"}
     labeller = labeller or BaseLabeller()
     for name in points:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from mle_pp.conventions import select
 from mle_pp.errors import ModelError
 from mle_pp.plots.forest import draw_forest, two_probabilities
 from mle_pp.plots.panels import NAMES, refuse_failure
-from mle_pp.plots.sides import LOOKS, joined
+from mle_pp.plots.sides import LOOKS, joined, tell
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
@@ -94,8 +93,8 @@ def plot_shrinkage(
     ...     u = pm.Normal("u", mu, tau, dims="group")
     ...     _ = pm.Normal("y", u[:, None], 1, observed=y)
     >>> rng = np.random.default_rng(0)
-    >>> draws = {"mu": rng.normal(5, 2, size=(2, 50)), "tau": rng.gamma(3, size=(2, 50))}
-    >>> draws["u"] = rng.normal(y.mean(axis=1), 0.6, size=(2, 50, 3))
+    >>> draws = {"mu": rng.normal(5, 2, size=(2, 500)), "tau": rng.gamma(3, size=(2, 500))}
+    >>> draws["u"] = rng.normal(y.mean(axis=1), 0.6, size=(2, 500, 3))
     >>> groups = {"posterior": draws, "observed_data": {"y": y}}
     >>> idata = az.from_dict(groups, dims={"u": ["group"]}, coords={"group": ["a", "b", "c"]})
     >>> pc = mle.plot_shrinkage(mle.find_MLE(model), idata, backend="none")
@@ -105,9 +104,8 @@ def plot_shrinkage(
     refuse_failure(est)
     modes, errors = _latent(est)
     _, unchecked = matched_posterior(est, idata, [], None)
-    if unchecked:
-        warnings.warn(unchecked, UserWarning, stacklevel=2)
     posterior = _matching(idata["posterior"], modes, var_names, filter_vars, coords or {})
+    tell(est, idata, posterior, unchecked)
     names = list(posterior.data_vars)
     modes, errors = (part[names].sel(coords or {}) for part in (modes, errors))
     ci_kind = validate_or_use_rcparam(ci_kind, "stats.ci_kind")

@@ -13,7 +13,7 @@ import xarray as xr
 from arviz_base.validate import validate_or_use_rcparam
 from arviz_stats import eti, hdi
 
-from mle_pp.compare import SAMPLE_DIMS, matched_posterior
+from mle_pp.compare import SAMPLE_DIMS, doubts_of, matched_posterior
 from mle_pp.conventions import one_of
 from mle_pp.intervals import wald_intervals
 from mle_pp.intervals.profiles import check_allowed, warn_of_sides
@@ -150,6 +150,12 @@ def _within_reach(ends: xr.DataArray) -> xr.DataArray:
     return ends.where(ends != np.inf, high + room).where(ends != -np.inf, low - room)
 
 
+def tell(est: Estimate, idata: Any, posterior: xr.Dataset, unchecked: str, stacklevel: int = 3) -> None:
+    """Warn the caller of a plot of what `compare` would: data not checked, and a posterior not to be believed."""
+    for text in filter(None, [unchecked, *doubts_of(est, idata, posterior)]):
+        warnings.warn(text, UserWarning, stacklevel=stacklevel)
+
+
 def both_sides(
     est: Estimate,
     idata: Any,
@@ -167,8 +173,7 @@ def both_sides(
     if "profile" in kinds:
         check_allowed(est, "profile")
     posterior, unchecked = matched_posterior(est, idata, var_names, filter_vars)
-    if unchecked:
-        warnings.warn(unchecked, UserWarning, stacklevel=3)
+    tell(est, idata, posterior, unchecked, stacklevel=4)
     known = set(posterior.dims) - set(SAMPLE_DIMS)
     unknown = [dim for dim in coords or {} if dim not in known]
     if unknown:
