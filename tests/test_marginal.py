@@ -433,3 +433,12 @@ def test_the_log_likelihood_at_a_posterior_mode_is_without_priors():
     mode = mle.find_MAP(intercepts())
     value = objective_of(intercepts(), mle.roles(intercepts())).value(mode._optimum.x)
     assert mode.loglik == pytest.approx(value, abs=1e-8)
+
+
+def test_effects_with_a_kink_at_their_mode_are_refused():
+    with pm.Model() as model:
+        scale = pm.HalfNormal("scale", 1.0)
+        effect = pm.Laplace("effect", 0.0, scale, shape=4)
+        pm.Normal("y", effect[np.repeat(np.arange(4), 3)], 1.0, observed=np.arange(12.0))
+    with pytest.raises(ModelError, match="effect has a Laplace prior, whose density has a kink"):
+        mle.find_MLE(model)

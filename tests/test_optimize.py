@@ -121,6 +121,10 @@ def test_trust_region_step(problem, radius):
     assert_is_the_minimizer(g, w, radius)
 
 
+def test_trust_region_step_beyond_the_squares_of_floating_point():
+    np.testing.assert_allclose(trust_region_step(np.array([3e200, -4e200]), np.ones(2), 1.0), [-0.6, 0.8])
+
+
 @pytest.mark.parametrize(
     ("g", "w"),
     [

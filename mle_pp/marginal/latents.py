@@ -70,6 +70,7 @@ class Latents:
         self._own: list[Variable] = []
         starts, affine, slots = [np.zeros(0)], [], [np.zeros(0, dtype=int)]
         for free, start in found:
+            _require_smooth(free)
             piece = self.u[self.slices[free.name]].reshape(start.shape)
             if free.name in restricted:
                 _require_unbounded(free)
@@ -141,6 +142,15 @@ class Latents:
         inputs = self.parameters.transform_inputs(free)
         self._own.append(free.added.log_jac_det(piece, *inputs))
         return free.added.backward(piece, *inputs)
+
+
+def _require_smooth(free: Free) -> None:
+    if free.rv.owner is not None and type(free.rv.owner.op).__name__ in ("LaplaceRV", "AsymmetricLaplaceRV"):
+        raise ModelError(
+            f"{free.name} has a Laplace prior, whose density has a kink where its mode is: neither Laplace's method "
+            f"nor quadrature around the mode integrates it. A StudentT prior has as heavy tails and no kink; or leave "
+            f"{free.name} out of integrate=."
+        )
 
 
 def _require_unbounded(free: Free) -> None:

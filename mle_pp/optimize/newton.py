@@ -69,9 +69,14 @@ def units(start: np.ndarray, natural: np.ndarray, hessian: np.ndarray, gradient:
     return np.where(natural > 0, natural, typical)
 
 
+@np.errstate(over="ignore")
 def trust_region_step(gradient: np.ndarray, curvature: np.ndarray, radius: float) -> np.ndarray:
     """The minimizer of gᵀp + ½ pᵀ diag(w) p over ‖p‖ ≤ radius, in eigen-coordinates."""
     floor = FLAT * max(1.0, float(np.abs(curvature).max()))
+    largest = max(float(np.abs(gradient).max()), float(np.abs(curvature).max()))
+    if largest > 1e100:
+        # The step is the same, and no square overflows
+        gradient, curvature, floor = gradient / largest, curvature / largest, floor / largest
     flat = (np.abs(curvature) < floor) & (np.abs(gradient) < 1e-9 * (1 + np.abs(gradient).max()))
     gradient = np.where(flat, 0.0, gradient)
     curvature = np.where(flat, 1.0, curvature)
