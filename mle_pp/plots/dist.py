@@ -99,6 +99,11 @@ def plot_dist(
     arviz_plots.PlotCollection
         Scalars without a profile, or without a standard error for "wald", show no curve of the estimate.
 
+    Warns
+    -----
+    UserWarning
+        As `compare`: the data could not be checked, or the posterior is not to be believed.
+
     Raises
     ------
     ModelError

@@ -70,6 +70,8 @@ def plot_forest(
 
     Warns
     -----
+    UserWarning
+        As `compare`: the data could not be checked, or the posterior is not to be believed.
     ProfileWarning
         As `mle_pp.interval` does for profiles.
 

@@ -88,6 +88,8 @@ def plot_pair(
 
     Warns
     -----
+    UserWarning
+        As `compare`: the data could not be checked, or the posterior is not to be believed.
     ProfileWarning
         Pairs have no likelihood region; it says which, and why.
 

@@ -70,6 +70,11 @@ def plot_shrinkage(
     -------
     arviz_plots.PlotCollection
 
+    Warns
+    -----
+    UserWarning
+        As `compare`: the data could not be checked, or the posterior is not to be believed.
+
     Raises
     ------
     ModelError
