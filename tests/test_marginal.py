@@ -241,7 +241,8 @@ def test_two_effects_of_the_same_groups_share_their_variance():
         mu, s, t, e = pm.Normal("mu"), pm.HalfNormal("s", 1), pm.HalfNormal("t", 1), pm.HalfNormal("e", 1)
         a, b = pm.Normal("a", 0, s, shape=8), pm.Normal("b", 0, t, shape=8)
         pm.Normal("y", mu + (a + b)[group], e, observed=y)
-    est = mle.find_MLE(model, starts=1, on_failure="return")
+    with pytest.warns(mle.VerdictWarning, match="s and t separately"):
+        est = mle.find_MLE(model, starts=1)
     assert est.verdict.status == "NOT_IDENTIFIED"
     assert [finding.variables for finding in est.verdict.findings] == [("s", "t")]
 

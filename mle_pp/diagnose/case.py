@@ -260,8 +260,9 @@ class Case:
             noise = max(noise, here_noise)
             # A maximum found among rounding errors is their maximum, too: some multiples of them below is level
             if not value >= self.value - 5 * noise:
-                if on_ridge and stride > 1 and not shorter:
-                    # From a long step, the search for the ridge may have ended on something lower
+                if on_ridge and stride > 1 and not shorter and self.objective.is_costly:
+                    # From a long step, the search for the ridge may have ended on something lower: variances that
+                    # share latent variables have ridges that bend round
                     stride, shorter = 1.0, 1
                     continue
                 return replace(here, side=Side.RISES if risen else Side.FALLS)
