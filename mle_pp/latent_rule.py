@@ -176,6 +176,7 @@ def _non_centered(
         numbers = [z for z in group if z not in vectors and z not in whole]
         if numbers:
             raise _numbers(scale, numbers, group, known)
+    vectors = [z for z in vectors if z not in _located(predictors, whole, vectors)]
     through: dict[str, list[frozenset[str]]] = {}
     for scale, group in whole.items():
         for z in set(group) & set(vectors):
@@ -192,6 +193,19 @@ def _non_centered(
     )
     scales.update(name for factors in through.values() for factor in factors for name in factor)
     return {z: _offset_reason(model, z, through[z], known) for z in offsets if z in through}
+
+
+def _located(predictors: Predictors, groups: Mapping[str, Sequence[str]], vectors: Sequence[str]) -> set[str]:
+    """Offsets with an element for each of the scale's, beside others: in a[j] (theta[i] - b[j]) b are locations.
+
+    Without their prior no scale loses its influence, for the others hold it.
+    """
+    found = set()
+    for scale, group in groups.items():
+        paired = {z for z in group if z in vectors and predictors.size(z) == predictors.size(scale) > 1}
+        if any(z in vectors and z not in paired for z in group):
+            found |= paired
+    return found
 
 
 def _offset_reason(model: pm.Model, name: str, factors: Sequence[frozenset[str]], known: Mapping[str, str]) -> str:

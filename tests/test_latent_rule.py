@@ -523,3 +523,24 @@ def test_a_hundred_thousand_offsets():
     start = time.process_time()
     assert mle.roles(model).names("latent") == ["z"]
     assert time.process_time() - start < 2
+
+
+def test_difficulties_of_items_are_parameters():
+    """a (θ − b) and a θ − d are the same two-parameter logistic model, with d = a b: only the abilities are latent."""
+    rng = np.random.default_rng(2)
+    answers = rng.uniform(size=(60, 4)) < 1 / (1 + np.exp(-(rng.normal(size=(60, 1)) - [-0.5, 0.0, 0.3, 0.8])))
+    fits = []
+    for scaled in (True, False):
+        with pm.Model() as model:
+            theta, a = pm.Normal("theta", 0, 1, shape=(60, 1)), pm.LogNormal("a", 0, 0.5, shape=4)
+            b = pm.Normal("b", 0, 1, shape=4)
+            pm.Bernoulli("y", logit_p=a * (theta - b) if scaled else a * theta - b, observed=answers)
+        assert {row.name: row.kind for row in mle.roles(model)} == {
+            "theta": "latent",
+            "a": "parameter",
+            "b": "parameter",
+        }
+        fits.append(mle.find_MLE(model, starts=1, on_failure="return"))
+    one, two = fits
+    assert one.loglik == pytest.approx(two.loglik, abs=1e-7)
+    np.testing.assert_allclose(one.params["a"].values * one.params["b"].values, two.params["b"].values, atol=1e-4)
