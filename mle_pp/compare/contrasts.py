@@ -129,13 +129,18 @@ def units(frame: pd.DataFrame, own: str) -> tuple[pd.Series, np.ndarray]:
 def doubts_of(est: Estimate, idata: Any, posterior: xr.Dataset) -> list[str]:
     """Sentences on why these variables of a posterior should not be believed."""
     layout = layout_of(est, [str(name) for name in posterior.data_vars])
-    checks = {name: layout.vector(dataset) for name, dataset in diagnostics(posterior).items()}
+    checks = _checks(layout, posterior)
     return doubts(layout.labels, checks["r_hat"], checks["ess_bulk"], facts_of(est, idata, posterior))
+
+
+def _checks(layout: Layout, posterior: xr.Dataset) -> dict[str, np.ndarray]:
+    """r-hat and effective sample sizes, a number a scalar."""
+    return {name: layout.vector(dataset) for name, dataset in diagnostics(posterior).items()}
 
 
 def _add_diagnostics(frame: pd.DataFrame, layout: Layout, posterior: xr.Dataset, facts: dict[str, Any]) -> None:
     """r-hat and effective sample sizes, where one of them warns."""
-    found = {name: layout.vector(dataset) for name, dataset in diagnostics(posterior).items()}
+    found = _checks(layout, posterior)
     if np.any(found["r_hat"] > MAX_RHAT) or np.any(found["ess_bulk"] < MIN_ESS * facts["chains"]):
         for name, values in found.items():
             frame[name] = values

@@ -200,11 +200,8 @@ class Colored(Refreshing):
 
     @cached_property
     def _weighted(self) -> Callable[..., Arrays]:
-        weights = [pt.vector(f"w{k}", dtype="float64") for k in range(len(self._parts))]
+        weights, total = weighed([piece.graph for piece in self._parts])
         with backends.without_c_compiler():
-            total = pt.constant(0.0)
-            for weight, piece in zip(weights, self._parts, strict=True):
-                total = total + pt.sum(weight * piece.graph.ravel())
             outputs = [gradient(total, self._x), gradient(total, self._u)]
         return build([self._u, self._x, *weights], outputs)
 
@@ -223,11 +220,8 @@ class Colored(Refreshing):
 
     @cached_property
     def _slopes(self) -> Callable[..., Arrays]:
-        weights = [pt.vector(f"w{k}", dtype="float64") for k in range(len(self._second))]
+        weights, extra = weighed(self._second)
         with backends.without_c_compiler():
-            extra = pt.constant(0.0)
-            for weight, graph in zip(weights, self._second, strict=True):
-                extra = extra + pt.sum(weight * graph.ravel())
             outputs = [gradient(self._total + extra, self._x), gradient(extra, self._u)]
         return build([self._u, self._x, *weights], outputs)
 
@@ -241,11 +235,8 @@ class Colored(Refreshing):
 
     @cached_property
     def _along(self) -> Callable[..., Arrays]:
-        weights = [pt.vector(f"v{k}", dtype="float64") for k in range(len(self._tangents))]
+        weights, total = weighed(self._tangents)
         with backends.without_c_compiler():
-            total = pt.constant(0.0)
-            for weight, graph in zip(weights, self._tangents, strict=True):
-                total = total + pt.sum(weight * graph.ravel())
             outputs = [gradient(total, self._x)]
         return build([self._u, self._x, *weights], outputs)
 
@@ -268,6 +259,16 @@ class Colored(Refreshing):
             for where in piece.where.values():
                 where.add(next(slopes), piece.count, found)
         return found
+
+
+def weighed(graphs: Sequence[Variable]) -> tuple[list[Variable], Variable]:
+    """A vector of weights for each graph, one for each of its elements, and the sum of all with these weights."""
+    with backends.without_c_compiler():
+        weights = [pt.vector(f"w{k}", dtype="float64") for k in range(len(graphs))]
+        total = pt.constant(0.0)
+        for weight, graph in zip(weights, graphs, strict=True):
+            total = total + pt.sum(weight * graph.ravel())
+    return weights, total
 
 
 def _summed(graphs: Sequence[Variable]) -> Variable:

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytensor.tensor as pt
 import scipy.sparse as sp
 from pytensor.graph.basic import Variable
 from scipy.sparse.csgraph import connected_components
 
 from mle_pp import backends
 from mle_pp.derivatives import gradient
-from mle_pp.marginal.curvature import Arrays, Refreshing, Scatter, build
+from mle_pp.marginal.curvature import Arrays, Refreshing, Scatter, build, weighed
 from mle_pp.marginal.latents import Latents
 from mle_pp.marginal.sparsity import dependence
 from mle_pp.rows import Rows, Units
@@ -91,11 +90,8 @@ class Shares(Refreshing):
 
     @cached_property
     def _slope(self) -> Callable[..., Arrays]:
-        weights = [pt.vector(f"w{k}", dtype="float64") for k in range(len(self._graphs))]
+        weights, total = weighed(self._graphs)
         with backends.without_c_compiler():
-            total = pt.constant(0.0)
-            for weight, graph in zip(weights, self._graphs, strict=True):
-                total = total + pt.sum(weight * graph.ravel())
             outputs = [gradient(total, self._x)]
         return build([self._u, self._x, *weights], outputs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -95,17 +96,15 @@ def _jittered(
         with np.errstate(all="ignore"):
             spread = 2 * np.std(residuals) / np.sqrt(np.mean(slopes**2, axis=0))
         width = np.where((objective.units == 0) & np.isfinite(spread), np.maximum(width, spread), width)
-    near: np.ndarray | None = None
+    near = cache(lambda: _near(objective, default, width))
     centers = (default, np.where((objective.units > 0) & (moved > 5), default, found))
     count = 0
     while True:
         # Half of the spread at every second pair: far starts may leave the support
-        if count == 2:
-            near = _near(objective, default, width)
         draw = rng.normal(size=found.size)
         # Not back to where the first start was
         draw *= max(1.0, np.sqrt(found.size) / np.linalg.norm(draw))
-        spread = width if count % 4 < 2 or near is None else 0.5 * width if count % 2 else near
+        spread = width if count % 4 < 2 else 0.5 * width if count % 2 else near()
         point = centers[count % 2] + draw * spread
         count += 1
         if anchors is not None and count % 2 == 0:
