@@ -9,16 +9,14 @@ gallery 0.02 s to build a Hessian, against 0.5 to 2 s when the derivative graphs
 from __future__ import annotations
 
 import importlib.util
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytensor
 from pytensor.compile.builders import OpFromGraph
-from pytensor.compile.mode import Mode
 from pytensor.compile.rewriting import inline_ofg_node
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
@@ -26,8 +24,7 @@ from pytensor.graph.op import HasInnerGraph
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import toposort
-from pytensor.scalar.basic import Cast, Clip, Second
-from pytensor.scalar.math import Log1mexp, Softplus, TriGamma
+from pytensor.scalar.basic import Cast
 from pytensor.tensor.basic import MakeVector
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, Elemwise
@@ -35,36 +32,10 @@ from pytensor.tensor.rewriting.math import local_pow_specialize
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
-from mle_pp.direct import is_large, translate
+from mle_pp.direct import Direct
+from mle_pp.direct import without_c_compiler as without_c_compiler
 
 BACKENDS = ("auto", "interpreted", "jax", "numba")
-
-# Scalar operations without a NumPy function of their own would be called for each element in a Python loop.
-_UFUNCS = {
-    TriGamma: ("trigamma", 1),
-    Softplus: ("softplus", 1),
-    Log1mexp: ("log1mexp", 1),
-    Second: ("second", 2),
-    Clip: ("clip", 3),
-}
-
-
-@node_rewriter([Elemwise])
-def _vectorize(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    name, arguments = _UFUNCS.get(type(node.op.scalar_op), ("", 0))
-    if not name or node.op.nfunc_spec is not None:
-        return None
-    op = Elemwise(node.op.scalar_op, nfunc_spec=(f"mle_pp.ufuncs.{name}", arguments, 1))
-    return op.make_node(*node.inputs).outputs
-
-
-# From this call on a translation, which takes as long as some calls, pays; on large data it saves most of each call.
-_OFTEN = 20
-_OFTEN_IF_LARGE = 3
-
-# `merge` joins equal sub-expressions, which reverse-mode derivatives are full of, and costs next to nothing.
-_LAST = 100.0
-_INTERPRETED = Mode(linker="py", optimizer="merge").register((dfs_rewriter(_vectorize), _LAST))
 
 # What the log-likelihood itself needs: first xtensor operations lowered and inner graphs opened, then log(sum(exp)) and
 # the like made stable, and PyMC's parameter checks turned into -inf. The two canonizers build sums and products of many
@@ -87,19 +58,6 @@ _open_inner_graphs = dfs_rewriter(_open)
 
 # The third derivative of x**2 at zero would be zero times infinity
 _squares = dfs_rewriter(local_pow_specialize)
-
-_config_lock = threading.RLock()
-
-
-@contextmanager
-def without_c_compiler() -> Iterator[None]:
-    """Run PyTensor without calling the C compiler, for constant folding and initial points too.
-
-    Nor does it note for each node where in the code it was made: a sixth of the time of building derivatives. The flags
-    belong to the whole process, hence the lock.
-    """
-    with _config_lock, pytensor.config.change_flags(cxx="", traceback__limit=0):
-        yield
 
 
 def simplify(outputs: Sequence[Variable]) -> list[Variable]:
@@ -194,42 +152,6 @@ def frontier(outputs: Sequence[Variable], inputs: Sequence[Variable]) -> list[Va
     return [v for v in edge if not isinstance(v, Constant) and isinstance(v.type, TensorType)]
 
 
-def _function(inputs: Sequence[Variable], outputs: Sequence[Variable], mode: Any) -> Callable[..., list[np.ndarray]]:
-    with warnings.catch_warnings():
-        # An estimate at the edge of floating point warns inside operations; the value itself is checked instead.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        compiled = pytensor.function(list(inputs), list(outputs), mode=mode, on_unused_input="ignore")
-    compiled.trust_input = True
-    return Quiet(compiled, direct=mode is _INTERPRETED)
-
-
-class Quiet:
-    """A compiled function without warnings; interpreted and called often, it is translated to plain NumPy calls."""
-
-    def __init__(self, compiled: Any, direct: bool) -> None:
-        self._compiled, self._direct = compiled, direct
-        self._calls = 0
-        self._translated: Callable[..., list[np.ndarray]] | None = None
-
-    def __call__(self, *arguments: np.ndarray) -> list[np.ndarray]:
-        """The outputs, as arrays."""
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            if self._translated is not None:
-                return self._translated(*arguments)
-            self._calls += 1
-            if self._direct and self._is_time(arguments):
-                self._translated = translate(self._compiled, arguments)
-            return [np.asarray(value) for value in self._compiled(*arguments)]
-
-    def _is_time(self, arguments: Sequence[np.ndarray]) -> bool:
-        return self._calls == _OFTEN or (self._calls == _OFTEN_IF_LARGE and is_large(self._compiled, arguments))
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The translation is made anew where it is needed
-        return {**self.__dict__, "_calls": 0, "_translated": None}
-
-
 def build(
     inputs: Sequence[Variable], outputs: Sequence[Variable], backend: str = "interpreted"
 ) -> Callable[..., list[np.ndarray]]:
@@ -243,8 +165,19 @@ def build(
     """
     if backend == "interpreted":
         with without_c_compiler():
-            return _function(inputs, outputs, _INTERPRETED)
-    return _function(inputs, outputs, backend.upper())
+            return Direct(inputs, outputs)
+    with warnings.catch_warnings():
+        # An estimate at the edge of floating point warns inside operations; the value itself is checked instead.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        compiled = pytensor.function(list(inputs), list(outputs), mode=backend.upper(), on_unused_input="ignore")
+    compiled.trust_input = True
+    return partial(_quietly, compiled)
+
+
+def _quietly(compiled: Any, *arguments: np.ndarray) -> list[np.ndarray]:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return [np.asarray(value) for value in compiled(*arguments)]
 
 
 def resolve(backend: str, work: float) -> str:

@@ -1,9 +1,11 @@
-"""A compiled PyTensor function as a plain list of NumPy calls, for functions that are evaluated many times.
+"""A PyTensor graph as a function without compilation: plain NumPy calls, one after the other.
 
-PyTensor's Python linker spends some microseconds on each operation besides the operation itself: checks of shapes and
-types, error states, storage. On small data that is most of the time. Here each operation is one call of NumPy. Each is
-compared with PyTensor's own implementation once, on the arrays of the call at hand, and left to that where the two are
-not the same to the last bit.
+`pytensor.function` takes tens of milliseconds to make a function of a graph, and its Python linker some microseconds
+for each operation besides the operation itself: checks of shapes and types, error states, storage. For small data that
+is most of the time of a fit. Here equal operations are joined, and each is run by PyTensor's own implementation. From
+some call on each is one call of NumPy; compared with PyTensor's once, on the arrays of the call at hand, and left to
+that where the two are not the same to the last bit. Where an operation does not work alone, or fails, a function that
+PyTensor has made answers, with its messages.
 
 On large data, operations that go row by row are joined (see `inblocks`). This, too, is compared once, and left where
 results are not the same to the last bit.
@@ -11,73 +13,275 @@ results are not the same to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial, reduce
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial, reduce
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import pytensor
+from pytensor.compile.mode import Mode
+from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.op import HasInnerGraph
-from pytensor.scalar.basic import AND, Add, Cast, Mul, Second, Switch
+from pytensor.graph.traversal import toposort
+from pytensor.scalar.basic import AND, Add, Cast, Clip, Mul, Second, Switch
+from pytensor.scalar.math import Log1mexp, Softplus, TriGamma
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.shape import SpecifyShape
-from pytensor.tensor.subtensor import AdvancedIncSubtensor, AdvancedSubtensor, IncSubtensor, Subtensor
+from pytensor.tensor.subtensor import (
+    AdvancedIncSubtensor,
+    AdvancedSubtensor,
+    IncSubtensor,
+    Subtensor,
+    unflatten_index_variables,
+)
 
 from mle_pp import inblocks
 from mle_pp.inblocks import LARGE, Call, OtherCaseError, Shapes, joined
 
 Function = Callable[..., Any]
-# A function of arrays; the places of its arguments, and of its results; the places that nothing reads any more.
-Step = tuple[Callable[..., Sequence[Any]], list[int], list[int], list[int]]
+# A function of arrays; the places of its arguments, of its result or results, and of what nothing reads any more.
+Step = tuple[Function, list[int], int | list[int], list[int]]
 # Operations whose results have a shape that depends on nothing but the shapes of the arguments
 _BY_SHAPE = Elemwise | CAReduce | DimShuffle | Dot | IncSubtensor | AdvancedIncSubtensor | SpecifyShape
+# Operations that need more than their inputs: functions of their own, or random states
+_OF_THE_LINKER = HasInnerGraph | RandomVariable
+
+# Scalar operations without a NumPy function of their own would be called for each element in a Python loop.
+_UFUNCS = {
+    TriGamma: ("trigamma", 1),
+    Softplus: ("softplus", 1),
+    Log1mexp: ("log1mexp", 1),
+    Second: ("second", 2),
+    Clip: ("clip", 3),
+}
+
+# From this call on a translation, which takes as long as some calls, pays; on large data it saves most of each call.
+OFTEN = 8
+OFTEN_IF_LARGE = 3
+# Constants up to this size are compared by value
+_SMALL = 64
 
 
-def translate(compiled: Any, arguments: Sequence[np.ndarray]) -> Callable[..., list[np.ndarray]] | None:
-    """A function that computes the same; None where there is none.
+_config_lock = threading.RLock()
+
+
+@contextmanager
+def without_c_compiler() -> Iterator[None]:
+    """Run PyTensor without calling the C compiler, for constant folding and initial points too.
+
+    Nor does it note for each node where in the code it was made: a sixth of the time of building derivatives. The flags
+    belong to the whole process, hence the lock.
+    """
+    with _config_lock, pytensor.config.change_flags(cxx="", traceback__limit=0):
+        yield
+
+
+class Direct:
+    """A function from arrays to a list of arrays.
 
     Parameters
     ----------
-    compiled : pytensor function
-        Of the Python linker.
-    arguments : sequence of ndarray
-        Of a call. Where later ones have other shapes, the compiled function, with its checks, answers.
+    inputs, outputs : sequence of Variable
     """
-    graph = compiled.maker.fgraph
-    if any(isinstance(node.op, HasInnerGraph | RandomVariable) for node in graph.apply_nodes):
-        return None
-    containers = compiled.input_storage[len(arguments) :]
-    values = [*arguments, *(container.data for container in containers)]
+
+    def __init__(self, inputs: Sequence[Variable], outputs: Sequence[Variable]) -> None:
+        self._inputs, self._outputs = list(inputs), list(outputs)
+        self._graph = _Graph.of(inputs, outputs)
+        self._calls = 0  # until the translation
+        self._translated: Callable[..., list[np.ndarray]] | None = None
+
+    def __call__(self, *arguments: np.ndarray) -> list[np.ndarray]:
+        """The outputs, as arrays."""
+        with np.errstate(all="ignore"):
+            if self._translated is not None:
+                try:
+                    return self._translated([*arguments, *self._shared()])
+                except OtherCaseError:
+                    pass
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                return self._slowly(*arguments)
+
+    def _shared(self) -> Iterator[Any]:
+        assert self._graph is not None
+        return (variable.get_value(borrow=True) for variable in self._graph.shared)
+
+    def _slowly(self, *arguments: np.ndarray) -> list[np.ndarray]:
+        if self._graph is None:
+            return self._compiled(*arguments)
+        values = [*arguments, *self._shared()]
+        self._calls += 1
+        if self._calls == (OFTEN_IF_LARGE if self._graph.is_large(values) else OFTEN):
+            self._translated = translate(self._graph, values)
+        try:
+            return self._graph.run(values)
+        except Exception:
+            # Whatever an operation cannot do outside its linker, it can do inside; or it says what is wrong
+            results = self._compiled(*arguments)
+            self._graph, self._translated = None, None
+            return results
+
+    @cached_property
+    def _compiled(self) -> Callable[..., list[np.ndarray]]:
+        """PyTensor's own."""
+        mode = Mode(linker="py", optimizer="merge")
+        with without_c_compiler():
+            compiled = pytensor.function(self._inputs, self._outputs, mode=mode, on_unused_input="ignore")
+        compiled.trust_input = True
+        return lambda *arguments: [np.asarray(value) for value in compiled(*arguments)]
+
+    def __reduce__(self) -> Any:
+        # All else is made anew where it is needed
+        return Direct, (self._inputs, self._outputs)
+
+
+@dataclass(frozen=True)
+class _Node:
+    """An operation: as PyTensor knows it, and between which variables it stands here."""
+
+    apply: Apply
+    inputs: list[Variable]
+    outputs: list[Variable]
+
+    @property
+    def op(self) -> Any:
+        return self.apply.op
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """What has to be computed, equal things once.
+
+    Attributes
+    ----------
+    inputs : list of Variable
+        The arguments, then `shared`.
+    shared : list of SharedVariable
+    nodes : list of _Node
+        In the order in which they can be run.
+    outputs : list of Variable
+    finished : list of list of Variable
+        For each node the variables that are read no more after it.
+    """
+
+    inputs: list[Variable]
+    shared: list[SharedVariable]
+    nodes: list[_Node]
+    outputs: list[Variable]
+    finished: list[list[Variable]]
+
+    @classmethod
+    def of(cls, inputs: Sequence[Variable], outputs: Sequence[Variable]) -> _Graph | None:
+        """None where that is left to PyTensor."""
+        applies = list(toposort(outputs, blockers=inputs))
+        if any(isinstance(apply.op, _OF_THE_LINKER) or apply.op.destroy_map for apply in applies):
+            return None
+        same: dict[Variable, Variable] = {}
+        constants: dict[Any, Variable] = {}
+        known: dict[Any, list[Variable]] = {}
+        nodes: list[_Node] = []
+
+        def one(variable: Variable) -> Variable:
+            if isinstance(variable, Constant):
+                return constants.setdefault(_signature(variable), variable)
+            return same.get(variable, variable)
+
+        for apply in applies:
+            sources = [one(variable) for variable in apply.inputs]
+            key = (apply.op, *map(id, sources))
+            if key in known:
+                same.update(zip(apply.outputs, known[key], strict=True))
+            else:
+                known[key] = apply.outputs
+                nodes.append(_Node(_prepared(apply), sources, apply.outputs))
+        results = [one(variable) for variable in outputs]
+        known_before, kept = set(inputs), set(results)
+        read = dict.fromkeys(v for v in (*(v for node in nodes for v in node.inputs), *results) if v.owner is None)
+        leaves = [v for v in read if not isinstance(v, Constant) and v not in known_before]
+        if not all(isinstance(v, SharedVariable) for v in leaves):
+            return None
+        last = {v: k for k, node in enumerate(nodes) for v in (*node.outputs, *node.inputs)}
+        last |= {v: k for k, node in enumerate(nodes) for v in node.inputs}
+        finished: list[list[Variable]] = [[] for _ in nodes]
+        for v, k in last.items():
+            if v not in kept:
+                finished[k].append(v)
+        return cls([*inputs, *leaves], leaves, nodes, results, finished)
+
+    def constants(self) -> dict[Variable, Any]:
+        """The values of the constants that are read."""
+        read = (*self.outputs, *(v for node in self.nodes for v in node.inputs))
+        return {v: v.data for v in read if isinstance(v, Constant)}
+
+    def is_large(self, values: Sequence[Any]) -> bool:
+        """Whether the function works on so many elements that its translation runs in blocks, and so pays soon."""
+        return any(isinstance(v, np.ndarray) and v.size >= LARGE for v in (*values, *self.constants().values()))
+
+    def run(self, values: Sequence[Any]) -> list[np.ndarray]:
+        """The outputs, all by PyTensor's implementations."""
+        store = dict(zip(self.inputs, values, strict=True)) | self.constants()
+        others = {id(value) for value in store.values()}
+        for node, finished in zip(self.nodes, self.finished, strict=True):
+            store |= zip(node.outputs, _perform(node.apply, *[store[v] for v in node.inputs]), strict=True)
+            for v in finished:
+                del store[v]
+        return [_own(store[v], others) for v in self.outputs]
+
+
+def _signature(constant: Constant) -> Any:
+    """Equal for constants that are."""
+    data = constant.data
+    if isinstance(data, np.ndarray) and data.size <= _SMALL and data.dtype != object:
+        return constant.type, data.shape, data.tobytes()
+    return id(data)
+
+
+def _prepared(apply: Apply) -> Apply:
+    """An operation that can be run alone, by NumPy as a whole if by anything."""
+    op = apply.op
+    if isinstance(op, Elemwise) and op.nfunc_spec is None and type(op.scalar_op) in _UFUNCS:
+        name, arguments = _UFUNCS[type(op.scalar_op)]
+        apply = Elemwise(op.scalar_op, nfunc_spec=(f"mle_pp.ufuncs.{name}", arguments, 1)).make_node(*apply.inputs)
+    elif isinstance(op, Blockwise):
+        # What is prepared is noted at the node, which may be part of other graphs
+        apply = apply.clone()
+    apply.op.prepare_node(apply, None, None, "py")
+    return apply
+
+
+def translate(graph: _Graph, values: Sequence[Any]) -> Callable[[Sequence[Any]], list[np.ndarray]] | None:
+    """A function that computes the same, for values of the same shapes; None where there is none.
+
+    Parameters
+    ----------
+    graph : _Graph
+    values : sequence
+        Of its inputs. For those of other shapes `OtherCaseError` is raised.
+    """
     shapes = [np.shape(value) for value in values]
     try:
         run = _best(graph, values)
     except Exception:
-        # Whatever an operation cannot do outside its linker, it can do inside
         return None
 
-    def call(*given: np.ndarray) -> list[np.ndarray]:
-        here = [*given, *(container.data for container in containers)]
+    def call(here: Sequence[Any]) -> list[np.ndarray]:
         if [np.shape(value) for value in here] != shapes:
-            return compiled(*given)
-        try:
-            return run(here)
-        except OtherCaseError:
-            return compiled(*given)
+            raise OtherCaseError
+        return run(here)
 
     return call
 
 
-def is_large(compiled: Any, arguments: Sequence[np.ndarray]) -> bool:
-    """Whether a function works on so many elements that its translation runs in blocks, and so pays soon."""
-    constants = (v.data for node in compiled.maker.fgraph.apply_nodes for v in node.inputs if isinstance(v, Constant))
-    shared = (container.data for container in compiled.input_storage[len(arguments) :])
-    return any(isinstance(value, np.ndarray) and value.size >= LARGE for value in (*arguments, *shared, *constants))
-
-
-def _best(graph: Any, values: Sequence[Any]) -> Callable[[Sequence[Any]], list[np.ndarray]]:
+def _best(graph: _Graph, values: Sequence[Any]) -> Callable[[Sequence[Any]], list[np.ndarray]]:
     """The fastest form of the graph that computes the same."""
     calls, shapes, expected = _calls(graph, values)
     parts = [part for call in calls for part in _presumed(call)]
@@ -96,35 +300,36 @@ def _presumed(call: Call) -> list[Call]:
         return [call]
     [output] = call.outputs
     check = Call(partial(_required, call.function), call.inputs, [output.clone()], call.rows)
-    return [Call(partial(_alone, np.array, True), [], [output]), check]
+    return [Call(partial(_given, np.array(True)), [], [output]), check]
 
 
-def _required(function: Function, *arrays: Any) -> Sequence[Any]:
-    results = function(*arrays)
-    if not results[0]:
+def _required(function: Function, *arrays: Any) -> Any:
+    result = function(*arrays)
+    if not result:
         raise OtherCaseError
-    return results
+    return result
 
 
-def _calls(graph: Any, values: Sequence[Any]) -> tuple[list[Call], Shapes, list[Any]]:
+def _calls(graph: _Graph, values: Sequence[Any]) -> tuple[list[Call], Shapes, list[Any]]:
     """What has to be called, in order; the shape of each variable; the results."""
-    nodes = graph.toposort()
-    constants = [v for v in (*graph.outputs, *(v for node in nodes for v in node.inputs)) if isinstance(v, Constant)]
-    store = dict(zip(graph.inputs, values, strict=True)) | {v: v.data for v in constants}
+    store = dict(zip(graph.inputs, values, strict=True)) | graph.constants()
     shapes = {v: np.shape(value) for v, value in store.items()}
     # Variables whose shapes follow from those of the inputs
     fixed = set(shapes)
-    last = {v: node for node in nodes for v in node.inputs}
+    # Those that are the same in every call
+    known = set(graph.constants())
     calls = []
-    for node in nodes:
+    for node, finished in zip(graph.nodes, graph.finished, strict=True):
         if _has_fixed_shape(node, fixed):
             fixed.update(node.outputs)
-        call, results = _translated(node, [store[v] for v in node.inputs], fixed)
+        call, results = _translated(node, [store[v] for v in node.inputs], fixed, known)
+        if not call.inputs:
+            known.update(node.outputs)
         calls.append(call)
         store |= zip(node.outputs, results, strict=True)
         shapes |= {v: np.shape(value) for v, value in zip(node.outputs, results, strict=True)}
-        for v in {v for v in (*node.inputs, *node.outputs) if last.get(v, node) is node}.difference(graph.outputs):
-            store[v] = None
+        for v in finished:
+            del store[v]
     needed = set(graph.outputs)
     for call in reversed(calls):
         if needed.intersection(call.outputs):
@@ -132,7 +337,7 @@ def _calls(graph: Any, values: Sequence[Any]) -> tuple[list[Call], Shapes, list[
     return [call for call in calls if needed.intersection(call.outputs)], shapes, [store[v] for v in graph.outputs]
 
 
-def _has_fixed_shape(node: Apply, fixed: set[Variable]) -> bool:
+def _has_fixed_shape(node: _Node, fixed: set[Variable]) -> bool:
     """Whether the shapes of the outputs follow from those that are known to be `fixed`."""
     if all(None not in getattr(v.type, "shape", [None]) for v in node.outputs):
         return True
@@ -142,7 +347,7 @@ def _has_fixed_shape(node: Apply, fixed: set[Variable]) -> bool:
     return (by_shape or by_slice) and fixed.issuperset(node.inputs)
 
 
-def _linear(calls: Sequence[Call], graph: Any) -> Callable[[Sequence[Any]], list[np.ndarray]]:
+def _linear(calls: Sequence[Call], graph: _Graph) -> Callable[[Sequence[Any]], list[np.ndarray]]:
     """All calls one after the other."""
     read = dict.fromkeys(v for call in calls for v in call.inputs) | dict.fromkeys(graph.outputs)
     constants = [v for v in read if isinstance(v, Constant)]
@@ -154,16 +359,20 @@ def _linear(calls: Sequence[Call], graph: Any) -> Callable[[Sequence[Any]], list
     for call in calls:
         finished = {v for v in (*call.inputs, *call.outputs) if v.owner and last[v] is call and v not in graph.outputs}
         inputs, outputs, unused = ([places[v] for v in some] for some in (call.inputs, call.outputs, finished))
-        steps.append((call.function, inputs, outputs, unused))
+        steps.append((call.function, inputs, outputs[0] if len(outputs) == 1 else outputs, unused))
     results = [places[v] for v in graph.outputs]
-    known = {id(v.data) for v in constants}
+    known = {id(v.data) for v in constants} | {id(call.function()) for call in calls if not call.inputs}
 
     def run(values: Sequence[Any]) -> list[np.ndarray]:
         store: list[Any] = [*values, *fixed]
         others = {id(value) for value in values} | known
         for function, inputs, outputs, unused in steps:
-            for place, value in zip(outputs, function(*[store[k] for k in inputs]), strict=True):
-                store[place] = value
+            value = function(*[store[k] for k in inputs])
+            if isinstance(outputs, int):
+                store[outputs] = value
+            else:
+                for place, one in zip(outputs, value, strict=True):
+                    store[place] = one
             for place in unused:
                 store[place] = None
         return [_own(store[place], others) for place in results]
@@ -179,22 +388,63 @@ def _own(value: Any, others: set[int]) -> np.ndarray:
     return value
 
 
-def _translated(node: Apply, arrays: Sequence[Any], fixed: set[Variable]) -> tuple[Call, Sequence[Any]]:
+def _translated(
+    node: _Node, arrays: Sequence[Any], fixed: set[Variable], known: set[Variable]
+) -> tuple[Call, Sequence[Any]]:
     """From an operation's inputs to its outputs; and these for `arrays`."""
-    own = partial(_perform, node)
-    results, inputs = own(*arrays), node.inputs
-    function = _numpy(node.op, arrays)
-    if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Second) and node.outputs[0] in fixed:
-        # It takes nothing but the shape from the first, which need not be computed for that
-        inputs, arrays = inputs[1:], arrays[1:]
-        function = partial(np.broadcast_to, shape=np.shape(results[0]))
+    results = _perform(node.apply, *arrays)
+    own = partial(_perform if len(results) > 1 else _perform_one, node.apply)
+    if len(results) == 1 and known.issuperset(node.inputs) and results[0].size < LARGE:
+        return Call(partial(_given, results[0]), [], node.outputs), results
+    function, used = _of_some(node, arrays, results[0], known) if node.outputs[0] in fixed else (None, slice(None))
+    inputs, arrays = node.inputs[used], arrays[used]
+    if function is None:
+        function = _numpy(node.op, arrays)
     if function is not None and not _is_same(np.asarray(function(*arrays)), results[0]):
         return Call(own, node.inputs, node.outputs), results
-    rows = _rows(node, function, arrays, results[0]) if len(results) == 1 else None
-    return Call(partial(_alone, function) if function else own, inputs, node.outputs, rows), results
+    rows = _rows(node, function, arrays, results[0]) if len(results) == 1 and inputs else None
+    return Call(function or own, inputs, node.outputs, rows), results
 
 
-def _rows(node: Apply, function: Function | None, arrays: Sequence[Any], result: Any) -> inblocks.Rows | None:
+def _of_some(
+    node: _Node, arrays: Sequence[Any], result: np.ndarray, known: set[Variable]
+) -> tuple[Function | None, slice]:
+    """A function that does not need all inputs, and which it needs, for an operation whose result keeps its shape."""
+    op, inputs = node.op, node.inputs
+    if isinstance(op, Elemwise) and isinstance(op.scalar_op, Second):
+        # It takes nothing but the shape from the first, which need not be computed for that
+        if inputs[1] in known:
+            return partial(_given, np.broadcast_to(arrays[1], result.shape)), slice(0, 0)
+        return partial(np.broadcast_to, shape=result.shape), slice(1, None)
+    if isinstance(op, SpecifyShape):
+        return _given, slice(0, 1)
+    if isinstance(op, Subtensor | IncSubtensor) and not getattr(op, "inplace", False):
+        count = 1 if isinstance(op, Subtensor) else 2
+        if known.issuperset(inputs[count:]):
+            index = tuple(unflatten_index_variables([int(value) for value in arrays[count:]], op.idx_list))
+            if count == 1:
+                return itemgetter(index), slice(0, 1)
+            return partial(_put if op.set_instead_of_inc else _added, index), slice(0, 2)
+    return None, slice(None)
+
+
+def _given(array: Any) -> Any:
+    return array
+
+
+def _put(index: Any, target: np.ndarray, value: Any) -> np.ndarray:
+    target = np.array(target)
+    target[index] = value
+    return target
+
+
+def _added(index: Any, target: np.ndarray, value: Any) -> np.ndarray:
+    target = np.array(target)
+    target[index] += value
+    return target
+
+
+def _rows(node: _Node, function: Function | None, arrays: Sequence[Any], result: Any) -> inblocks.Rows | None:
     """How an operation does its work on some of the rows, if it can."""
     op = node.op
     if isinstance(op, AdvancedIncSubtensor) and op.idx_list == (0,) and len(arrays) == 3:
@@ -232,16 +482,16 @@ def _is_same(result: Any, expected: Any) -> bool:
     return same and np.array_equal(result, expected, equal_nan=result.dtype.kind == "f")
 
 
-def _alone(function: Callable[..., Any], *arrays: Any) -> tuple[Any]:
-    return (function(*arrays),)
-
-
 def _perform(node: Apply, *arrays: Any) -> list[np.ndarray]:
     """PyTensor's own implementation."""
     storage: list[list[Any]] = [[None] for _ in node.outputs]
     # NumPy makes its own scalars of arrays without axes
     node.op.perform(node, [np.asarray(a) if isinstance(a, np.generic) else a for a in arrays], storage)
     return [cell[0] for cell in storage]
+
+
+def _perform_one(node: Apply, *arrays: Any) -> np.ndarray:
+    return _perform(node, *arrays)[0]
 
 
 def _numpy(op: Any, arrays: Sequence[Any]) -> Function | None:

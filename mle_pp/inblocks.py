@@ -63,9 +63,9 @@ class Rows:
 
 @dataclass
 class Call:
-    """A function from the arrays of some variables to those of others."""
+    """A function from the arrays of some variables to that of another one, or to a sequence of those of several."""
 
-    function: Callable[..., Sequence[Any]]
+    function: Function
     inputs: Sequence[Variable]
     outputs: Sequence[Variable]
     rows: Rows | None = None
@@ -203,7 +203,7 @@ def _together(calls: Sequence[Call], rows: int, shapes: Shapes, read: set[Variab
     most = _BLOCK // max(prod(shapes[v]) // rows for call in calls for v, _ in (*_cut(call), *_written(call, shapes)))
     blocks = list(_halves(0, rows, most))
 
-    def run(*values: np.ndarray) -> list[np.ndarray]:
+    def run(*values: np.ndarray) -> Any:
         if [np.shape(value) for value in values] != expected:
             raise OtherCaseError
         store: list[Any] = [None] * len(places)
@@ -233,7 +233,7 @@ def _together(calls: Sequence[Call], rows: int, shapes: Shapes, read: set[Variab
             for place, before, value in whole:
                 value[*before, here] = store[place]
         found |= {v: end(store[place], most) for v, (place, end) in ends.items()}
-        return [found[v] for v in outputs]
+        return found[outputs[0]] if len(outputs) == 1 else [found[v] for v in outputs]
 
     return Call(run, inputs, outputs)
 
