@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ class Method:
     Attributes
     ----------
     run : callable
-        From an objective and a start to an `Optimum`.
+        From an objective, a start and the ends of earlier searches to an `Optimum`.
     needs : tuple of str
         "hessian", "information": the matrices it asks for; "gradients": that these are what costs.
     largest : int
@@ -29,7 +29,7 @@ class Method:
     about : str
     """
 
-    run: Callable[[Objective, np.ndarray], Optimum]
+    run: Callable[[Objective, np.ndarray, Sequence[Optimum]], Optimum]
     needs: tuple[str, ...]
     largest: int
     about: str
@@ -51,14 +51,17 @@ def suitable(objective: Objective) -> list[str]:
     return [name for name in names if objective.size <= METHODS[name].largest] or ["quasi-newton"]
 
 
-def maximize(objective: Objective, start: np.ndarray, method: str = "auto") -> Optimum:
-    """Maximize from one start: with the method asked for, or the first one that ends at a stationary point."""
+def maximize(objective: Objective, start: np.ndarray, method: str = "auto", known: Sequence[Optimum] = ()) -> Optimum:
+    """Maximize from one start: with the method asked for, or the first one that ends at a stationary point.
+
+    A search that comes near one of the `known` maxima, the ends of earlier ones, ends there.
+    """
     if method != "auto":
-        return METHODS[method].run(objective, start)
+        return METHODS[method].run(objective, start, known)
     best: Optimum | None = None
     tried: list[str] = []
     for name in suitable(objective):
-        found = METHODS[name].run(objective, start)
+        found = METHODS[name].run(objective, start, known)
         tried.append(found.method)
         if best is None or found.value > best.value + 1e-9 * max(1.0, abs(best.value)):
             best = found

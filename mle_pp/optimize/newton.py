@@ -12,8 +12,8 @@ regressions, where scaling by curvature alone runs away on problems with plateau
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
@@ -29,6 +29,9 @@ _PATIENCE = 150
 _FAR = 1e100
 # In log-units: a scale of e⁻²⁰⁰ is a likelihood without bound, not an estimate.
 _FAR_LOG = 200.0
+# A known maximum is near where it is so much higher, and explains what is found there if it errs by so little of that
+_NEAR = 1.0
+_EXPLAINED = 0.2
 
 
 @dataclass
@@ -106,17 +109,32 @@ def trust_region_step(gradient: np.ndarray, curvature: np.ndarray, radius: float
     return step * min(1.0, radius / float(np.linalg.norm(step)))
 
 
-def newton(objective: Objective, start: np.ndarray, max_iterations: int = MAX_ITERATIONS) -> Optimum:
+def newton(
+    objective: Objective, start: np.ndarray, known: Sequence[Optimum] = (), max_iterations: int = MAX_ITERATIONS
+) -> Optimum:
     """Maximize with the exact Hessian."""
-    return trust_region(objective, start, "newton", lambda point: point.hessian, max_iterations)
+    return trust_region(objective, start, "newton", lambda point: point.hessian, max_iterations, known)
 
 
-def scoring(objective: Objective, start: np.ndarray) -> Optimum:
+def scoring(objective: Objective, start: np.ndarray, known: Sequence[Optimum] = ()) -> Optimum:
     """Maximize with the Fisher information; near the maximum, where the Hessian is better, continue with that."""
-    first = trust_region(objective, start, "scoring", lambda point: objective.information(point.x), MAX_ITERATIONS)
+    first = trust_region(
+        objective, start, "scoring", lambda point: objective.information(point.x), MAX_ITERATIONS, known
+    )
     if not np.isfinite(first.value):
         return first
-    return first.followed_by(newton(objective, first.x))
+    return first.followed_by(newton(objective, first.x, known))
+
+
+def _leads_to(point: _Point, end: Optimum) -> bool:
+    """Whether a point is within about a standard error of a known maximum, whose Hessian explains value and slope."""
+    way = end.x - point.x
+    slope = end.hessian @ way
+    gain = -0.5 * float(way @ slope)
+    if not (0 <= gain < _NEAR and abs(end.value + point.value - gain) < _EXPLAINED * gain):
+        return False
+    rest = point.gradient - slope
+    return newton_decrement(end.eigen, rest) < _EXPLAINED**2 * gain and end.stop is Stop.SMALL_DECREMENT
 
 
 def _has_collapsed(objective: Objective, start: np.ndarray, x: np.ndarray) -> bool:
@@ -130,6 +148,7 @@ def trust_region(
     name: str,
     curvature: Callable[[_Point], np.ndarray],
     max_iterations: int,
+    known: Sequence[Optimum] = (),
     window: int = _WINDOW,
     least: float = 1e-4,
     enough: float = _TINY_DECREMENT,
@@ -145,6 +164,8 @@ def trust_region(
     curvature : callable
         From a point to the matrix of the quadratic model.
     max_iterations : int
+    known : sequence of Optimum
+        The ends of earlier searches: one that this one is about to come to is its end, too.
     window : int
     least : float
         The search ends where the function has not risen by so much, relative to its size, in so many iterations.
@@ -162,6 +183,9 @@ def trust_region(
         if point.decrement < enough and point.is_convex:
             stop = Stop.SMALL_DECREMENT
             break
+        for end in known:
+            if _leads_to(point, end):
+                return replace(end, method=name, iterations=iteration, evaluations=evaluations)
         matrix = curvature(point)
         if not np.all(np.isfinite(matrix)):
             stop = Stop.NO_PROGRESS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import minimize
 
@@ -9,7 +11,7 @@ from mle_pp.objective import Objective
 from mle_pp.optimize.optimum import Optimum, Stop
 
 
-def quasi_newton(objective: Objective, start: np.ndarray) -> Optimum:
+def quasi_newton(objective: Objective, start: np.ndarray, known: Sequence[Optimum] = ()) -> Optimum:
     """Maximize without a full Hessian, except the one at the end that the judgment of the result needs."""
 
     def negative(x: np.ndarray) -> tuple[float, np.ndarray]:

@@ -1,12 +1,14 @@
 """For objectives whose Hessian costs many gradients: a trust region on a matrix that learns from the gradients seen.
 
-The matrix starts as forward differences of the gradient, made definite. It takes the symmetric rank-one update where it
+The matrix starts as forward differences of the gradient, made definite, or as that at the end of an earlier search. It
+takes the symmetric rank-one update where it
 stays definite with that, else the damped BFGS update (Powell 1978; Nocedal and Wright, Numerical Optimization, 2nd ed.,
 sections 6.2 and 18.3). The true Hessian is computed at the best of the ends only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -22,22 +24,21 @@ _DEFINITE, _STILL = 1e-6, 1e-4
 # Scales that are expected to be wrong by more than this, in log-units, are set right before the search
 _MATTERS = 0.5
 _FARTHEST = 6.0
-# A step that promises less is a hundred-thousandth of a standard error long, and the Hessian at its end is the same
-_SAME = 1e-10
+# A step that promises less is a millionth of a standard error long, and the Hessian at its end is the same
+_SAME = 1e-12
 
 
 class Learning:
-    """An objective with a Hessian that is learned, from where all is known if it is known anywhere."""
+    """An objective with a Hessian that is learned, from a matrix that may be known."""
 
     has_information = False
     is_costly = True
     default_starts = 1
 
-    def __init__(self, objective: Objective, known: Optimum | None = None) -> None:
-        self._objective = objective
-        self._x = None if known is None else known.x
-        self._gradient = np.zeros(0) if known is None else known.gradient
-        self._matrix = np.zeros((0, 0)) if known is None else known.hessian
+    def __init__(self, objective: Objective, first: np.ndarray | None = None) -> None:
+        self._objective, self._first = objective, first
+        self._x: np.ndarray | None = None
+        self._gradient, self._matrix = np.zeros(0), np.zeros((0, 0))
 
     def __getattr__(self, name: str) -> Any:
         # Everything else is asked of the objective itself
@@ -48,11 +49,15 @@ class Learning:
         value, gradient = self._objective.value_gradient(x)
         if np.all(np.isfinite(gradient)):
             if self._x is None:
-                self._matrix = self._differences(x, gradient)
+                self.begin(x, gradient, self._differences(x, gradient) if self._first is None else self._first)
             else:
                 self._learn(x - self._x, gradient - self._gradient)
-            self._x, self._gradient = x, gradient
+                self._x, self._gradient = x, gradient
         return value, gradient, self._matrix
+
+    def begin(self, x: np.ndarray, gradient: np.ndarray, matrix: np.ndarray) -> None:
+        """What is known at a point."""
+        self._x, self._gradient, self._matrix = x, gradient, matrix
 
     def _differences(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         columns = np.array([slope(self._objective, x, gradient, k) for k in range(x.size)]).reshape(x.size, x.size)
@@ -111,14 +116,17 @@ def sized(objective: Objective, start: np.ndarray) -> np.ndarray:
     return moved
 
 
-def secant(objective: Objective, start: np.ndarray) -> Optimum:
+def secant(objective: Objective, start: np.ndarray, known: Sequence[Optimum] = ()) -> Optimum:
     """Maximize with a learned Hessian, which the result carries: `polished` gives it the true one."""
+    ends = [end for end in known if end.stop is Stop.SMALL_DECREMENT and np.all(end.eigen.values > _DEFINITE)]
+    best = max(ends, key=lambda end: end.value, default=None)
     found = trust_region(
-        cast(Objective, Learning(objective)),
+        cast(Objective, Learning(objective, None if best is None else best.hessian)),
         sized(objective, start),
         "secant",
         lambda point: point.hessian,
         300,
+        known,
         window=15,
         least=1e-7,
         enough=_SAME,
@@ -130,7 +138,9 @@ def learning_at(objective: Objective, optimum: Optimum) -> Objective:
     """An objective as cheap as it gets around a maximum: with a learned Hessian, if a true one costs gradients."""
     if not objective.is_costly or not np.all(optimum.eigen.values > 1e-6):
         return objective
-    return cast(Objective, Learning(objective, optimum))
+    learned = Learning(objective)
+    learned.begin(optimum.x, optimum.gradient, optimum.hessian)
+    return cast(Objective, learned)
 
 
 def polished(objective: Objective, rough: Optimum) -> Optimum:

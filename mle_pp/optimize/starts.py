@@ -61,15 +61,16 @@ def run_starts(
         Values at which some coordinates may be started, too: the observations, for the locations of a mixture.
     """
     rng = np.random.default_rng(0 if seed is None else seed)
-    runs = [_run(objective, "initial point", initial, method)]
+    runs: list[Run] = []
+    _run(objective, "initial point", initial, method, runs)
     if objective.size == 0:
         return runs
     points = _jittered(objective, default, runs[0], rng, anchors)
     wanted = objective.default_starts if starts == "auto" else int(starts)
     if wanted > 1 and not np.array_equal(initial, default):
-        runs.append(_run(objective, "the model's own", default, method))
+        _run(objective, "the model's own", default, method, runs)
     while len(runs) < wanted:
-        runs.append(_run(objective, "jittered", next(points), method))
+        _run(objective, "jittered", next(points), method, runs)
         if starts == "auto" and objective.is_costly:
             # Where a scale of latents vanishes a search ends lower than others, which says nothing about these
             wanted = min(FEW + _collapsed(objective, runs, default), 2 * FEW)
@@ -80,8 +81,10 @@ def run_starts(
     return runs
 
 
-def _run(objective: Objective, origin: str, start: np.ndarray, method: str) -> Run:
-    return Run(origin, start, objective.value(start), maximize(objective, start, method))
+def _run(objective: Objective, origin: str, start: np.ndarray, method: str, runs: list[Run]) -> None:
+    """One more search, which ends where it comes near the end of an earlier one."""
+    found = maximize(objective, start, method, [run.optimum for run in runs])
+    runs.append(Run(origin, start, objective.value(start), found))
 
 
 def _jittered(
