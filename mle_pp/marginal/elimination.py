@@ -29,6 +29,8 @@ class Elimination:
         The entries of the lower triangle (rows ≥ cols), each once, in any order, with the whole diagonal.
     size : int
         Number of rows of the matrix.
+    colors : ndarray of int, optional
+        Of each row: no two of one color meet.
 
     Attributes
     ----------
@@ -43,7 +45,7 @@ class Elimination:
         If the factor would not fit into the limit on memory; before it is allocated.
     """
 
-    def __init__(self, rows: np.ndarray, cols: np.ndarray, size: int) -> None:
+    def __init__(self, rows: np.ndarray, cols: np.ndarray, size: int, colors: np.ndarray | None = None) -> None:
         self.rows, self.cols, self.size = np.asarray(rows, dtype=np.intp), np.asarray(cols, dtype=np.intp), size
         self.diagonal = self.rows == self.cols
         if np.count_nonzero(self.diagonal) != size:
@@ -65,7 +67,7 @@ class Elimination:
                 self.parts.append(Blocks(self.rows, self.cols, members, labels, width))
                 rest &= ~members
         if rest.any():
-            self.parts.append(Levels(self.rows, self.cols, rest, labels))
+            self.parts.append(Levels(self.rows, self.cols, rest, labels, colors))
 
     def matrix(self, values: np.ndarray) -> sp.csr_matrix:
         """The symmetric matrix with these values, in the order of (rows, cols)."""

@@ -59,25 +59,35 @@ class Level:
 class Levels:
     """Everything that is no small component: independent sets one after the other, and a dense tail."""
 
-    def __init__(self, rows: np.ndarray, cols: np.ndarray, members: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(
+        self, rows: np.ndarray, cols: np.ndarray, members: np.ndarray, labels: np.ndarray, colors: np.ndarray | None
+    ) -> None:
         nodes = np.flatnonzero(members)
         place = np.empty(members.size, dtype=np.intp)
         place[nodes] = np.arange(nodes.size)
         inside = members[rows] & members[cols]
         self.diagonal, self.entries = (np.flatnonzero(inside & of) for of in (rows == cols, rows != cols))
-        self._eliminate(place[rows[self.entries]], place[cols[self.entries]], nodes.size)
+        known = None if colors is None else colors[nodes] == np.bincount(colors[nodes]).argmax()
+        self._eliminate(place[rows[self.entries]], place[cols[self.entries]], nodes.size, known)
         self.nodes = nodes[self.order]
         diagonal = np.empty(nodes.size, dtype=np.intp)
         diagonal[place[rows[self.diagonal]]] = self.diagonal
         self.diagonal = diagonal[self.order]
         self.labels = labels[self.nodes[self.start :]]
 
-    def _eliminate(self, r: np.ndarray, c: np.ndarray, size: int) -> None:
-        """Find the levels. Each entry below the diagonal that exists or is filled in has a number in `ids`."""
+    def _eliminate(self, r: np.ndarray, c: np.ndarray, size: int, known: np.ndarray | None) -> None:
+        """Find the levels. Each entry below the diagonal that exists or is filled in has a number in `ids`.
+
+        The nodes of a `known` independent set go first, if they are more than those of the one that is found.
+        """
         nodes, ids, count = np.arange(size), np.arange(r.size), r.size
-        sets, found, held = [], [], 0
+        sets: list[np.ndarray] = []
+        found: list[Any] = []
+        held = 0
         while nodes.size > SMALL and (r.size == 0 or r.size < DENSE * nodes.size * (nodes.size - 1) / 2):
             chosen = _independent_set(r, c, nodes.size)
+            if not sets and known is not None and np.count_nonzero(known) > np.count_nonzero(chosen):
+                chosen = known
             touched = chosen[r] | chosen[c]
             one, other = np.where(chosen[r], r, c)[touched], np.where(chosen[r], c, r)[touched]
             order = np.argsort(one * nodes.size + other)
