@@ -71,6 +71,13 @@ def _times_log(y: Variable, log: Variable) -> Variable:
     return pt.switch(pt.eq(y, 0), 0.0, y * log)
 
 
+def _poisson(mu: Variable, value: Variable) -> Variable:
+    """No more than PyMC's, in fewer operations."""
+    y = pt.maximum(value, 0)
+    logp = _times_log(y, pt.log(mu)) - mu - pt.gammaln(y + 1)
+    return pt.switch(pt.ge(value, 0) & pt.ge(mu, 0), logp, -np.inf)
+
+
 def _negative_binomial(n: Variable, p: Variable, value: Variable) -> Variable:
     odds = pt.log(1 - p) - pt.log(p)
     y = pt.maximum(value, 0)
@@ -112,6 +119,7 @@ def _gamma(shape: Variable, scale: Variable, value: Variable) -> Variable:
 # By the name of the random operation; the arguments are its distribution parameters and the value.
 _FORMS: dict[str, Callable[..., Variable]] = {
     "GammaRV": _gamma,
+    "PoissonRV": _poisson,
     "StudentTRV": _student_t,
     "NegBinomialRV": _negative_binomial,
     "BetaBinomialRV": _beta_binomial,
