@@ -21,6 +21,7 @@ from pymc.initial_point import make_initial_point_expression
 from pymc.pytensorf import find_rng_nodes
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
+from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import ancestors
 from pytensor.xtensor import as_xtensor
 from pytensor.xtensor.type import XTensorType
@@ -524,6 +525,9 @@ class _Portable(Parameters):
         return self._bounds[name]
 
 
+_SHAPES = ("ShapeOpt", "inline_ofg_expansion", "canonicalize", "specialize")
+
+
 def initial_point(model: pm.Model) -> dict[str, np.ndarray]:
     """The model's own initial point, on the constrained scale, without PyMC's compilation where nothing is drawn."""
     expressions = make_initial_point_expression(
@@ -531,6 +535,10 @@ def initial_point(model: pm.Model) -> dict[str, np.ndarray]:
         rvs_to_transforms=model.rvs_to_transforms,
         initval_strategies=model.rvs_to_initial_values,
     )
+    if find_rng_nodes(expressions):
+        # Of a process, for instance, that is only asked for its shape
+        with backends.without_c_compiler():
+            expressions = rewrite_graph(list(expressions), include=_SHAPES)
     if find_rng_nodes(expressions):
         return {name: np.asarray(v) for name, v in model._make_initial_point(return_transformed=False)(0).items()}
     values = backends.build([], [backends.as_tensor(e) for e in expressions])()

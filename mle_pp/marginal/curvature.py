@@ -147,7 +147,7 @@ class Colored(Refreshing):
             _key(piece.where[a].index, piece.where[b].index, size) for piece in self._parts for a, b in piece.pairs
         ]
         keys = np.unique(np.concatenate([np.arange(size) * (size + 1), *(key[key >= 0] for key in pairs)]))
-        self.elimination = Elimination(keys // size, keys % size, size)
+        self.elimination = Elimination(keys // size, keys % size, size, colors)
         # Elements that do not see both colors count for a place beyond the last
         self._places = [Scatter(np.where(key >= 0, np.searchsorted(keys, key), len(keys)), len(keys)) for key in pairs]
         self._diagonal = keys // size == keys % size
@@ -203,7 +203,7 @@ class Colored(Refreshing):
         weights, total = weighed([piece.graph for piece in self._parts])
         with backends.without_c_compiler():
             outputs = [gradient(total, self._x), gradient(total, self._u)]
-        return build([self._u, self._x, *weights], outputs)
+        return build([self._u, self._x, *weights], outputs, self._x)
 
     def weighted(self, u: np.ndarray, x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Derivatives in x and u of the sum of all components' densities, each times its weight."""

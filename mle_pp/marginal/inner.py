@@ -10,7 +10,8 @@ from mle_pp.marginal.curvature import Curvature, Local
 from mle_pp.marginal.dense import require
 from mle_pp.marginal.elimination import Elimination, Factorization
 
-_ITERATIONS = 200
+# A start from which it takes more than the first number may be a bad one
+FEW, MANY = 25, 200
 # δᵀHδ of the last step, in any component: what is left after it is below rounding.
 _CONVERGED = 1e-20
 _NOISE = 1e-10
@@ -39,7 +40,7 @@ class Mode:
     correction: np.ndarray
 
 
-def find_mode(curvature: Curvature, x: np.ndarray, start: np.ndarray) -> Mode | None:
+def find_mode(curvature: Curvature, x: np.ndarray, start: np.ndarray, iterations: int = MANY) -> Mode | None:
     """The mode that is reached from `start`; None where there is none.
 
     Parameters
@@ -48,6 +49,8 @@ def find_mode(curvature: Curvature, x: np.ndarray, start: np.ndarray) -> Mode | 
     x : ndarray
         The parameters.
     start : ndarray, shape (q,)
+    iterations : int
+        At most.
     """
     elimination = curvature.elimination
     owner = elimination.components
@@ -57,7 +60,7 @@ def find_mode(curvature: Curvature, x: np.ndarray, start: np.ndarray) -> Mode | 
     damping = np.zeros(elimination.n_components)
     last = np.inf
     factor, factored = None, None
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         # The Hessian of normal data does not depend on the latents
         if factored is None or np.any(damping) or not np.array_equal(here.entries, factored):
             factor, damping = _factor(curvature, here, damping)

@@ -30,7 +30,7 @@ from threadpoolctl import ThreadpoolController
 from mle_pp import backends
 from mle_pp.errors import ModelError
 from mle_pp.marginal.curvature import Local, curvature
-from mle_pp.marginal.inner import Mode, drawn, find_mode
+from mle_pp.marginal.inner import FEW, MANY, Mode, drawn, find_mode
 from mle_pp.marginal.latents import Latents
 from mle_pp.marginal.modes import Conditional, Modes
 from mle_pp.marginal.quadrature import Quadrature
@@ -258,8 +258,8 @@ class MarginalObjective(ModelObjective):
         if self._known[0] != key:
             found = None
             with one_thread():
-                for start in (self._last, self.latents.initial):
-                    found = find_mode(self.curvature, x, start)
+                for start, steps in ((self._last, FEW), (self.latents.initial, MANY), (self._last, MANY)):
+                    found = find_mode(self.curvature, x, start, steps)
                     if found is not None:
                         self._last = found.u
                         break

@@ -12,6 +12,7 @@ and L, and both depend on the parameters.
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
@@ -66,6 +67,11 @@ class Quadrature:
         self._log_weights = np.log(np.array(list(product(w / w.sum(), repeat=largest)))).sum(axis=1)
         low, high = np.minimum(elimination.rows, elimination.cols), np.maximum(elimination.rows, elimination.cols)
         self._entry = (self._owner[low], self._inside[high], self._inside[low])
+        self._last: tuple[Mode | None, np.ndarray] = (None, np.zeros(0))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was computed last."""
+        return {**self.__dict__, "_last": (None, np.zeros(0))}
 
     def _blocks(self, entries: np.ndarray) -> np.ndarray:
         """Entries of the negative Hessian as matrices (blocks, d, d); missing dimensions have ones on the diagonal."""
@@ -86,11 +92,14 @@ class Quadrature:
 
     def _joint(self, mode: Mode, x: np.ndarray, scales: np.ndarray) -> np.ndarray:
         """Log of weight times integrand, of each node and block, shape (nodes, blocks)."""
-        rows = [
-            self._curvature.values(mode.u + self._at(scales, node), x) + 0.5 * self._present @ node**2 + weight
-            for node, weight in zip(self._nodes, self._log_weights, strict=True)
-        ]
-        return np.stack(rows)
+        # Asked for with the value, then with the gradient
+        if self._last[0] is not mode:
+            rows = [
+                self._curvature.values(mode.u + self._at(scales, node), x) + 0.5 * self._present @ node**2 + weight
+                for node, weight in zip(self._nodes, self._log_weights, strict=True)
+            ]
+            self._last = mode, np.stack(rows)
+        return self._last[1]
 
     def _logs(self, mode: Mode, joint: np.ndarray) -> np.ndarray:
         return logsumexp(joint, axis=0) - 0.5 * mode.factor.logdet + 0.5 * self._sizes * np.log(2 * np.pi)
