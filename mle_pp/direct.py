@@ -3,9 +3,9 @@
 `pytensor.function` takes tens of milliseconds to make a function of a graph, and its Python linker some microseconds
 for each operation besides the operation itself: checks of shapes and types, error states, storage. For small data that
 is most of the time of a fit. Here equal operations are joined, and each is run by PyTensor's own implementation. From
-some call on each is one call of NumPy; compared with PyTensor's once, on the arrays of the call at hand, and left to
-that where the two are not the same to the last bit. Where an operation does not work alone, or fails, a function that
-PyTensor has made answers, with its messages.
+the second call on each is one call of NumPy: compared with PyTensor's once, on the arrays of the call at hand, and left
+to that where the two are not the same to the last bit. Where an operation does not work alone, or fails, a function
+that PyTensor has made answers, with its messages.
 
 On large data, operations that go row by row are joined (see `inblocks`). This, too, is compared once, and left where
 results are not the same to the last bit.
@@ -64,9 +64,8 @@ _UFUNCS = {
     Clip: ("clip", 3),
 }
 
-# From this call on a translation, which takes as long as some calls, pays; on large data it saves most of each call.
-OFTEN = 8
-OFTEN_IF_LARGE = 3
+# The call that translates, which takes as long as some calls: too long for a function that is called once
+_AGAIN = 2
 # Constants up to this size are compared by value
 _SMALL = 64
 
@@ -120,8 +119,10 @@ class Direct:
             return self._compiled(*arguments)
         values = [*arguments, *self._shared()]
         self._calls += 1
-        if self._calls == (OFTEN_IF_LARGE if self._graph.is_large(values) else OFTEN):
+        if self._calls == _AGAIN:
             self._translated = translate(self._graph, values)
+            if self._translated is not None:
+                return self._translated(values)
         try:
             return self._graph.run(values)
         except Exception:
@@ -221,10 +222,6 @@ class _Graph:
         """The values of the constants that are read."""
         read = (*self.outputs, *(v for node in self.nodes for v in node.inputs))
         return {v: v.data for v in read if isinstance(v, Constant)}
-
-    def is_large(self, values: Sequence[Any]) -> bool:
-        """Whether the function works on so many elements that its translation runs in blocks, and so pays soon."""
-        return any(isinstance(v, np.ndarray) and v.size >= LARGE for v in (*values, *self.constants().values()))
 
     def run(self, values: Sequence[Any]) -> list[np.ndarray]:
         """The outputs, all by PyTensor's implementations."""

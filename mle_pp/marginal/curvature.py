@@ -17,7 +17,7 @@ import numpy as np
 import pytensor.tensor as pt
 import scipy.sparse as sp
 from pytensor.graph.basic import Constant, Variable
-from pytensor.graph.replace import graph_replace, vectorize_graph
+from pytensor.graph.replace import vectorize_graph
 from pytensor.scalar.basic import Switch
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
@@ -92,9 +92,7 @@ class Built:
         with backends.without_c_compiler():
             known = backends.frontier(outputs, [variable for variable in inputs if variable is not held])
             self._beforehand = backends.build([], known) if held is None else Built([held], known)
-            given = [variable.type() for variable in known]
-            graphs = graph_replace(list(outputs), dict(zip(known, given, strict=True)), strict=False)
-            self._function = backends.build([*inputs, *given], graphs)
+            self._function = backends.build([*inputs, *known], outputs)
         self.refresh()
 
     def refresh(self) -> None:
