@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -266,8 +267,10 @@ def test_dense_tail_where_pairs_need_too_much(monkeypatch: pytest.MonkeyPatch) -
         ("dense", 0, ["Levels"]),
         ("crossed, many", 0, ["Levels"]),
         ("arrow of blocks", 2, ["Blocks"]),
-        ("arrow of a chain", 4, ["Levels"]),
-        ("mixed", 0, ["Blocks", "Blocks", "Levels"]),
+        ("chain", 0, ["Paths"]),
+        ("ring", 0, ["Levels"]),
+        ("arrow of a chain", 4, ["Paths"]),
+        ("mixed", 0, ["Blocks", "Blocks", "Paths", "Levels"]),
     ],
 )
 def test_structure_is_recognized(name: str, border: int, parts: list[str]) -> None:
@@ -276,10 +279,39 @@ def test_structure_is_recognized(name: str, border: int, parts: list[str]) -> No
     assert [type(part).__name__ for part in solver.parts] == parts
 
 
-def test_chain_is_halved() -> None:
-    solver = Elimination(*pattern(chain(5000), 5000))
+def test_ring_is_halved() -> None:
+    solver = Elimination(*pattern(np.concatenate([chain(5000), [(4999, 0)]]), 5000))
     sizes = [level.nodes.stop - level.nodes.start for level in solver.parts[0].levels]
     assert sizes[:3] == [2500, 1250, 625]
+
+
+def test_known_independent_set_goes_first() -> None:
+    rows, cols, size = pattern(crossed(200, 70, 900), 270)
+    colors = (np.arange(size) >= 200).astype(int)
+    solver = Elimination(rows, cols, size, colors)
+    part = solver.parts[-1]
+    first = part.nodes[part.levels[0].nodes]
+    np.testing.assert_array_equal(np.sort(first), np.sort(part.nodes[part.nodes < 200]))
+    values = values_of(rows, cols, size, 0)
+    plain = Elimination(rows, cols, size).factor(values)
+    np.testing.assert_allclose(solver.factor(values).inverse(), plain.inverse(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("stiff", [1.0, 1e3, 1e6])
+def test_stiff_walk(stiff: float) -> None:
+    """A random walk of small steps, whose own precision is so much larger than that of the data."""
+    size = 40
+    rows, cols, _ = pattern(chain(size), size)
+    walk = np.where(rows == cols, stiff * np.where((rows == 0) | (rows == size - 1), 1, 2), -stiff)
+    exact = mpmath.matrix(size)
+    with mpmath.workdps(40):
+        for row, col, value in zip(rows.tolist(), cols.tolist(), walk.tolist(), strict=True):
+            exact[row, col] = exact[col, row] = mpmath.mpf(value) + (row == col)
+        inverse = exact**-1
+        expected = [float(inverse[row, col]) for row, col in zip(rows.tolist(), cols.tolist(), strict=True)]
+    found = Elimination(rows, cols, size).factor(walk + (rows == cols)).inverse()
+    # Rounding a pivot changes the precision of the data by as much
+    np.testing.assert_allclose(found, expected, rtol=1e-15 * stiff * size + 1e-13)
 
 
 def test_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

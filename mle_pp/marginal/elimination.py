@@ -1,7 +1,7 @@
 """Sparse positive-definite matrices of one pattern, factorized many times: log-determinant, solves, selected inverse.
 
 Everything that does not depend on the values is computed once. Rows that meet a large part of all others are kept for
-last, small components are eliminated side by side, and the rest goes in independent sets.
+last, small components are eliminated side by side, paths one after the other, and the rest goes in independent sets.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from mle_pp.marginal.blocks import Blocks
 from mle_pp.marginal.dense import State, cholesky, dense_inverse, require
 from mle_pp.marginal.levels import SMALL, Levels
+from mle_pp.marginal.paths import Paths
 
 # Components up to this size are stored as full blocks, larger ones (up to the second number) only if half full
 BLOCK, FULL_BLOCK = 8, 32
@@ -60,12 +61,19 @@ class Elimination:
             rest[self.border.nodes] = False
         sizes, edges = (np.bincount(labels[of], minlength=labels.max() + 1) for of in (rest, self.rows[below]))
         blocks = (sizes <= BLOCK) | ((sizes <= FULL_BLOCK) & (4 * edges >= sizes * (sizes - 1)))
-        self.parts: list[Blocks | Levels] = []
+        self.parts: list[Blocks | Paths | Levels] = []
         for width in np.unique(sizes[blocks & (sizes > 0)]).tolist():
             members = rest & (blocks & (sizes == width))[labels]
             if width == 1 or np.count_nonzero(members) > SMALL:
                 self.parts.append(Blocks(self.rows, self.cols, members, labels, width))
                 rest &= ~members
+        neighbours = np.bincount(self.rows[below], minlength=size) + np.bincount(self.cols[below], minlength=size)
+        most = np.zeros(sizes.size, dtype=np.intp)
+        np.maximum.at(most, labels, neighbours)
+        paths = rest & ((most <= 2) & (edges == sizes - 1) & (sizes > 1))[labels]
+        if paths.any():
+            self.parts.append(Paths(self.rows, self.cols, paths))
+            rest &= ~paths
         if rest.any():
             self.parts.append(Levels(self.rows, self.cols, rest, labels, colors))
 
