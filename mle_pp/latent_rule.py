@@ -146,13 +146,12 @@ def _non_centered(
     terms = _likelihood(model, [*known, *kept])
     # A scale that keeps its own prior is as much one of offsets
     reached = direct_parents(model, terms) - held
-    offsets = [n for n in reached - set(known) - scales - kept if _is_standard_offset(model, n, held)]
-    offsets = [rv.name for rv in model.free_RVs if rv.name in offsets]
+    offsets = [rv.name for rv in model.free_RVs if rv.name in reached - set(known) - scales - kept]
     others = [rv.name for rv in model.free_RVs if rv.name in reached - before and rv.dtype in continuous_dtypes]
     pairs = _multiplied(model, terms, offsets, others)
-    offsets = [z for z in offsets if any(z == a for a, _ in pairs)]
-    others = [s for s in others if any(s == b for _, b in pairs)]
-    if not pairs:
+    offsets = [z for z in offsets if any(z == a for a, _ in pairs) and _is_standard_offset(model, z, held)]
+    others = [s for s in others if any(s == b and a in offsets for a, b in pairs)]
+    if not offsets:
         return {}
     predictors = Predictors(model, terms)
     vectors = [z for z in offsets if predictors.size(z) > 1]

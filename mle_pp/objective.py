@@ -516,6 +516,8 @@ class _InDouble(GraphRewriter):
 
 def log_densities(model: pm.Model, variables: Sequence[Variable], jacobian: bool = False) -> list[Variable]:
     """`model.logp(variables, sum=False, jacobian=jacobian)`, without single precision on the way."""
+    if not variables:
+        return []
     rvs = [variable for variable in variables if variable in model.basic_RVs]
     rewriter = SequentialGraphRewriter(_InDouble(), logprob_rewrites_db.query(logprob_rewrites_basic_query))
     densities = transformed_conditional_logp(
