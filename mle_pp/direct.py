@@ -15,19 +15,22 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from typing import Any
 
 import numpy as np
 import pytensor
+from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import Mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import HasInnerGraph
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.traversal import toposort
 from pytensor.scalar.basic import AND, Add, Cast, Clip, Mul, Second, Switch
 from pytensor.scalar.math import Log1mexp, Softplus, TriGamma
@@ -52,7 +55,7 @@ Function = Callable[..., Any]
 Step = tuple[Function, list[int], int | list[int], list[int]]
 # Operations whose results have a shape that depends on nothing but the shapes of the arguments
 _BY_SHAPE = Elemwise | CAReduce | DimShuffle | Dot | IncSubtensor | AdvancedIncSubtensor | SpecifyShape
-# Operations that need more than their inputs: functions of their own, or random states
+# Operations that need more than their inputs: functions of their own (but for graphs within a graph), or random states
 _OF_THE_LINKER = HasInnerGraph | RandomVariable
 
 # Scalar operations without a NumPy function of their own would be called for each element in a Python loop.
@@ -66,6 +69,8 @@ _UFUNCS = {
 
 # The call that translates, which takes as long as some calls: too long for a function that is called once
 _AGAIN = 2
+# After all other rewrites
+_LAST = 100.0
 # Constants up to this size are compared by value
 _SMALL = 64
 
@@ -134,7 +139,7 @@ class Direct:
     @cached_property
     def _compiled(self) -> Callable[..., list[np.ndarray]]:
         """PyTensor's own."""
-        mode = Mode(linker="py", optimizer="merge")
+        mode = Mode(linker="py", optimizer="merge").register((dfs_rewriter(_vectorize), _LAST))
         with without_c_compiler():
             compiled = pytensor.function(self._inputs, self._outputs, mode=mode, on_unused_input="ignore")
         compiled.trust_input = True
@@ -156,6 +161,44 @@ class _Node:
     @property
     def op(self) -> Any:
         return self.apply.op
+
+
+class _Merged:
+    """The operations of a graph and of those within it, equal ones once."""
+
+    def __init__(self) -> None:
+        self.nodes: list[_Node] = []
+        self._same: dict[Variable, Variable] = {}
+        self._constants: dict[Any, Variable] = {}
+        self._known: dict[Any, list[Variable]] = {}
+
+    def one(self, variable: Variable, inside: Mapping[Variable, Variable]) -> Variable:
+        """What stands for a variable of the graph, or of one `inside` it."""
+        if isinstance(variable, Constant):
+            return self._constants.setdefault(_signature(variable), variable)
+        return inside[variable] if variable in inside else self._same.get(variable, variable)
+
+    def add(self, applies: Iterable[Apply], inside: dict[Variable, Variable]) -> bool:
+        """Whether all of them can be run."""
+        for apply in applies:
+            sources = [self.one(variable, inside) for variable in apply.inputs]
+            if isinstance(apply.op, OpFromGraph):
+                graph = apply.op.fgraph
+                within = dict(zip(graph.inputs, sources, strict=True))
+                if not self.add(graph.toposort(), within):
+                    return False
+                outputs = [self.one(variable, within) for variable in graph.outputs]
+            elif isinstance(apply.op, _OF_THE_LINKER) or apply.op.destroy_map:
+                return False
+            else:
+                key = (apply.op, *map(id, sources))
+                if key not in self._known:
+                    # The graph within may be there several times
+                    self._known[key] = [v.clone() for v in apply.outputs] if inside else apply.outputs
+                    self.nodes.append(_Node(_prepared(apply), sources, self._known[key]))
+                outputs = self._known[key]
+            (inside or self._same).update(zip(apply.outputs, outputs, strict=True))
+        return True
 
 
 @dataclass(frozen=True)
@@ -183,33 +226,16 @@ class _Graph:
     @classmethod
     def of(cls, inputs: Sequence[Variable], outputs: Sequence[Variable]) -> _Graph | None:
         """None where that is left to PyTensor."""
-        applies = list(toposort(outputs, blockers=inputs))
-        if any(isinstance(apply.op, _OF_THE_LINKER) or apply.op.destroy_map for apply in applies):
+        merged = _Merged()
+        if not merged.add(toposort(outputs, blockers=inputs), {}):
             return None
-        same: dict[Variable, Variable] = {}
-        constants: dict[Any, Variable] = {}
-        known: dict[Any, list[Variable]] = {}
-        nodes: list[_Node] = []
-
-        def one(variable: Variable) -> Variable:
-            if isinstance(variable, Constant):
-                return constants.setdefault(_signature(variable), variable)
-            return same.get(variable, variable)
-
-        for apply in applies:
-            sources = [one(variable) for variable in apply.inputs]
-            key = (apply.op, *map(id, sources))
-            if key in known:
-                same.update(zip(apply.outputs, known[key], strict=True))
-            else:
-                known[key] = apply.outputs
-                nodes.append(_Node(_prepared(apply), sources, apply.outputs))
-        results = [one(variable) for variable in outputs]
-        known_before, kept = set(inputs), set(results)
-        read = dict.fromkeys(v for v in (*(v for node in nodes for v in node.inputs), *results) if v.owner is None)
-        leaves = [v for v in read if not isinstance(v, Constant) and v not in known_before]
+        nodes, results = merged.nodes, [merged.one(variable, {}) for variable in outputs]
+        made = {v for node in nodes for v in node.outputs}.union(inputs)
+        read = dict.fromkeys((*(v for node in nodes for v in node.inputs), *results))
+        leaves = [v for v in read if not isinstance(v, Constant) and v not in made]
         if not all(isinstance(v, SharedVariable) for v in leaves):
             return None
+        kept = set(results)
         last = {v: k for k, node in enumerate(nodes) for v in (*node.outputs, *node.inputs)}
         last |= {v: k for k, node in enumerate(nodes) for v in node.inputs}
         finished: list[list[Variable]] = [[] for _ in nodes]
@@ -243,16 +269,29 @@ def _signature(constant: Constant) -> Any:
 
 
 def _prepared(apply: Apply) -> Apply:
-    """An operation that can be run alone, by NumPy as a whole if by anything."""
-    op = apply.op
-    if isinstance(op, Elemwise) and op.nfunc_spec is None and type(op.scalar_op) in _UFUNCS:
-        name, arguments = _UFUNCS[type(op.scalar_op)]
-        apply = Elemwise(op.scalar_op, nfunc_spec=(f"mle_pp.ufuncs.{name}", arguments, 1)).make_node(*apply.inputs)
-    elif isinstance(op, Blockwise):
+    """An operation that can be run alone."""
+    if isinstance(apply.op, Elemwise):
+        apply = _by_ufunc(apply)
+    elif isinstance(apply.op, Blockwise):
         # What is prepared is noted at the node, which may be part of other graphs
         apply = apply.clone()
     apply.op.prepare_node(apply, None, None, "py")
     return apply
+
+
+def _by_ufunc(apply: Apply) -> Apply:
+    """The same on whole arrays, where PyTensor knows of no function for these."""
+    op = apply.op
+    if op.nfunc_spec is not None or type(op.scalar_op) not in _UFUNCS:
+        return apply
+    name, arguments = _UFUNCS[type(op.scalar_op)]
+    return Elemwise(op.scalar_op, nfunc_spec=(f"mle_pp.ufuncs.{name}", arguments, 1)).make_node(*apply.inputs)
+
+
+@node_rewriter([Elemwise])
+def _vectorize(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    vectorized = _by_ufunc(node)
+    return None if vectorized is node else vectorized.outputs
 
 
 def translate(graph: _Graph, values: Sequence[Any]) -> Callable[[Sequence[Any]], list[np.ndarray]] | None:
@@ -348,16 +387,16 @@ def _linear(calls: Sequence[Call], graph: _Graph) -> Callable[[Sequence[Any]], l
     """All calls one after the other."""
     read = dict.fromkeys(v for call in calls for v in call.inputs) | dict.fromkeys(graph.outputs)
     constants = [v for v in read if isinstance(v, Constant)]
-    made = [v for call in calls for v in call.outputs]
+    made, results = [v for call in calls for v in call.outputs], set(graph.outputs)
     places = {v: k for k, v in enumerate([*graph.inputs, *constants, *made])}
     fixed = [*(v.data for v in constants), *([None] * len(made))]
     last = {v: call for call in calls for v in (*call.outputs, *call.inputs)} | {v: c for c in calls for v in c.inputs}
     steps: list[Step] = []
     for call in calls:
-        finished = {v for v in (*call.inputs, *call.outputs) if v.owner and last[v] is call and v not in graph.outputs}
+        finished = {v for v in (*call.inputs, *call.outputs) if last[v] is call}.intersection(made).difference(results)
         inputs, outputs, unused = ([places[v] for v in some] for some in (call.inputs, call.outputs, finished))
         steps.append((call.function, inputs, outputs[0] if len(outputs) == 1 else outputs, unused))
-    results = [places[v] for v in graph.outputs]
+    ends = [places[v] for v in graph.outputs]
     known = {id(v.data) for v in constants} | {id(call.function()) for call in calls if not call.inputs}
 
     def run(values: Sequence[Any]) -> list[np.ndarray]:
@@ -372,7 +411,7 @@ def _linear(calls: Sequence[Call], graph: _Graph) -> Callable[[Sequence[Any]], l
                     store[place] = one
             for place in unused:
                 store[place] = None
-        return [_own(store[place], others) for place in results]
+        return [_own(store[place], others) for place in ends]
 
     return run
 
@@ -393,21 +432,22 @@ def _translated(
     own = partial(_perform if len(results) > 1 else _perform_one, node.apply)
     if len(results) == 1 and known.issuperset(node.inputs) and results[0].size < LARGE:
         return Call(partial(_given, results[0]), [], node.outputs), results
-    function, used = _of_some(node, arrays, results[0], known) if node.outputs[0] in fixed else (None, slice(None))
-    inputs, arrays = node.inputs[used], arrays[used]
-    if function is None:
-        function = _numpy(node.op, arrays)
+    general = _numpy(node.op, arrays)
+    function, used = _of_shape(node, arrays, results[0], known) if node.outputs[0] in fixed else (None, slice(None))
+    inputs, arrays, function = node.inputs[used], arrays[used], function or general
     if function is not None and not _is_same(np.asarray(function(*arrays)), results[0]):
         return Call(own, node.inputs, node.outputs), results
-    rows = _rows(node, function, arrays, results[0]) if len(results) == 1 and inputs else None
+    rows = _rows(node, general, arrays, results[0]) if len(results) == 1 and inputs else None
     return Call(function or own, inputs, node.outputs, rows), results
 
 
-def _of_some(
+def _of_shape(
     node: _Node, arrays: Sequence[Any], result: np.ndarray, known: set[Variable]
 ) -> tuple[Function | None, slice]:
-    """A function that does not need all inputs, and which it needs, for an operation whose result keeps its shape."""
+    """A function for results of one shape only, and the inputs that it needs for that."""
     op, inputs = node.op, node.inputs
+    if isinstance(op, DimShuffle) and list(op.shuffle) == sorted(op.shuffle):
+        return methodcaller("reshape", result.shape), slice(None)
     if isinstance(op, Elemwise) and isinstance(op.scalar_op, Second):
         # It takes nothing but the shape from the first, which need not be computed for that
         if inputs[1] in known:

@@ -5,6 +5,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from pytensor.compile.builders import OpFromGraph
 from scipy import special
 
 import mle_pp as mle
@@ -77,6 +78,20 @@ def test_data_may_be_changed():
     np.testing.assert_array_equal(function(np.zeros(3))[0], [5, 6, 7])
     data.set_value(np.array([5.0, 6.0]))
     np.testing.assert_array_equal(function(np.zeros(2))[0], [5, 6])
+
+
+def test_graphs_within_a_graph():
+    x, a, b = (pt.vector(name, dtype="float64") for name in "xab")
+    inner = OpFromGraph([a], [pt.exp(a) + 1, a])
+    outer = OpFromGraph([a, b], [inner(a)[0] * inner(b)[0] + inner(a + 1)[1], pt.constant(2.0)])
+    first, two = outer(x, 2 * x)
+    function = backends.build([x], [first, two, outer(2 * x, x)[0], inner(x)[1]])
+    given = np.arange(4.0)
+    for results in often(function, given):
+        e, f = np.exp(given) + 1, np.exp(2 * given) + 1
+        for found, expected in zip(results, (e * f + given + 1, 2.0, e * f + 2 * given + 1, given), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    assert function._translated is not None
 
 
 def test_what_cannot_be_translated_stays():
