@@ -85,6 +85,10 @@ class Objective(Protocol):
 class Costly(Objective, Protocol):
     """An objective of which a Hessian costs several gradients."""
 
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether it is so in coefficients, as for normal data."""
+
     def expect(self, x: np.ndarray, hessian: np.ndarray) -> None:
         """Prepare for a Hessian at `x`, which is roughly known."""
 

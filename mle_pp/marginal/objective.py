@@ -334,6 +334,15 @@ class MarginalObjective(ModelObjective):
         self.mode(x)
         return 0.5 * (matrix + matrix.T)
 
+    @cached_property
+    def is_quadratic(self) -> bool:
+        """Whether the joint density is so in the latents, as for normal data: its Hessian is the same everywhere."""
+        start, x = self.latents.initial, self.parameters.default
+        away = start + np.random.default_rng(0).normal(size=start.size)
+        with np.errstate(all="ignore"):
+            here, there = self.curvature.local(start, x).entries, self.curvature.local(away, x).entries
+        return bool(np.array_equal(here, there))
+
     def expect(self, x: np.ndarray, hessian: np.ndarray) -> None:
         """Choose the steps of differences by a Hessian that is roughly the one at `x`."""
         if np.all(np.isfinite(hessian)):

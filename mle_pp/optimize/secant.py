@@ -49,7 +49,10 @@ class Learning:
         value, gradient = self._objective.value_gradient(x)
         if np.all(np.isfinite(gradient)):
             if self._x is None:
-                self.begin(x, gradient, self._differences(x, gradient) if self._first is None else self._first)
+                first = self._first
+                if first is None:
+                    first = differences(self._objective, x, gradient, np.arange(x.size))
+                self.begin(x, gradient, first)
             else:
                 self._learn(x - self._x, gradient - self._gradient)
                 self._x, self._gradient = x, gradient
@@ -58,15 +61,6 @@ class Learning:
     def begin(self, x: np.ndarray, gradient: np.ndarray, matrix: np.ndarray) -> None:
         """What is known at a point."""
         self._x, self._gradient, self._matrix = x, gradient, matrix
-
-    def _differences(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        columns = np.array([slope(self._objective, x, gradient, k) for k in range(x.size)]).reshape(x.size, x.size)
-        if not np.all(np.isfinite(columns)):
-            return columns
-        scale = np.sqrt(np.maximum(np.abs(np.diag(columns)), np.finfo(float).tiny))
-        values, vectors = np.linalg.eigh(0.5 * (columns + columns.T) / np.outer(scale, scale))
-        values = -np.maximum(np.abs(values), _DEFINITE)
-        return (vectors * values) @ vectors.T * np.outer(scale, scale)
 
     def _learn(self, step: np.ndarray, change: np.ndarray) -> None:
         rest = change - self._matrix @ step
@@ -87,6 +81,17 @@ def slope(objective: Objective, x: np.ndarray, gradient: np.ndarray, k: int) -> 
     return (objective.value_gradient(x + shift)[1] - gradient) / shift[k]
 
 
+def differences(objective: Objective, x: np.ndarray, gradient: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """The Hessian in some coordinates by forward differences, made definite."""
+    columns = np.array([slope(objective, x, gradient, k)[among] for k in among]).reshape(among.size, among.size)
+    if not np.all(np.isfinite(columns)):
+        return columns
+    scale = np.sqrt(np.maximum(np.abs(np.diag(columns)), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(0.5 * (columns + columns.T) / np.outer(scale, scale))
+    values = -np.maximum(np.abs(values), _DEFINITE)
+    return (vectors * values) @ vectors.T * np.outer(scale, scale)
+
+
 def _damped(matrix: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
     """The BFGS update of a positive-definite matrix, with as much of the old one as keeps it so; negative."""
     product = matrix @ step
@@ -94,6 +99,22 @@ def _damped(matrix: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndar
     share = 1.0 if now >= 0.2 * old else 0.8 * old / (old - now)
     mixed = share * change + (1 - share) * product
     return np.outer(product, product) / old - np.outer(mixed, mixed) / float(step @ mixed) - matrix
+
+
+def located(objective: Objective, start: np.ndarray) -> np.ndarray:
+    """The start with coefficients at their maximum given the scales, for normal data: one Newton step.
+
+    With scales that are too large, it is about least squares; scales that are then set right are those of residuals.
+    """
+    free = np.flatnonzero(objective.units == 0)
+    if not (free.size and objective.is_costly and cast(Costly, objective).is_quadratic):
+        return start
+    value, gradient = objective.value_gradient(start)
+    matrix = differences(objective, start, gradient, free)
+    moved = start.copy()
+    if np.all(np.isfinite(matrix)):
+        moved[free] -= np.linalg.solve(matrix, gradient[free])
+    return moved if objective.value(moved) > value else start
 
 
 def sized(objective: Objective, start: np.ndarray) -> np.ndarray:
@@ -122,7 +143,7 @@ def secant(objective: Objective, start: np.ndarray, known: Sequence[Optimum] = (
     best = max(ends, key=lambda end: end.value, default=None)
     found = trust_region(
         cast(Objective, Learning(objective, None if best is None else best.hessian)),
-        sized(objective, start),
+        sized(objective, located(objective, start)),
         "secant",
         lambda point: point.hessian,
         300,
