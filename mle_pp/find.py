@@ -81,7 +81,8 @@ def find_MLE(
     starts : "auto" or int
         Number of starting points; the first is the model's initial point. "auto": three; twelve where these disagree;
         sixty where only one of the twelve reached the highest value. With latent variables three, but for those that
-        end where a scale vanishes; with more than 20,000 rows one.
+        end where a scale vanishes; with more than 20,000 rows one. A search that comes within about a standard error of
+        a known maximum, and finds what its Hessian tells, ends there.
     initvals : mapping of str to array_like, optional
         Starting values on the constrained scale; some variables are enough.
     random_seed : int, Generator or None
