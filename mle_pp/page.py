@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 PACKAGES = ("mle_pp", "pymc", "pytensor", "arviz-base", "arviz-stats", "arviz-plots", "xarray", "scipy", "numpy")
 # A matrix of more scalars than these cannot be read on a page
 MOST_PAIRS = 5
-# Between the boxes of the model's graph, in dots
-_GAP = 22
+# Of the boxes of the model's graph, in dots: between two, the first row, and from one row to the next
+_GAP, _TOP, _ROW = 22, 25, 80
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1f2328; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
@@ -40,7 +40,7 @@ th, td { padding: .2rem .5rem; text-align: right; border: 0; border-bottom: 1px 
 th:first-child, table.words td, table.words th { text-align: left; }
 pre { background: #f6f8fa; padding: .8rem; overflow-x: auto; } figure { margin: 1.5rem 0; } img { max-width: 100%; }
 .graph svg { max-width: 100%; height: auto; font: 14px ui-monospace, monospace; text-anchor: middle; }
-.graph path, .graph rect { stroke: #57606a; } .graph path { fill: #57606a; }
+.graph path, .graph rect { stroke: #57606a; } .graph path { fill: #57606a; } .graph .way { fill: none; }
 figcaption, small, .about { color: #57606a; font-size: .875rem; } .about { margin-top: 0; }
 """.strip()
 
@@ -113,7 +113,7 @@ def report(
         table = None if idata is None else compare(est, idata, ci_prob=ci_prob, **names)
         sections = [
             ("Verdict and estimates", _estimates(est, ci_prob)),
-            ("Roles of the variables", _framed(est.roles._repr_html_(), words=True)),
+            ("Roles of the variables", _in_words(est.roles.to_frame().rename_axis(None).to_html())),
             ("Model", _model(est)),
             ("Data", _data(est)),
         ]
@@ -157,19 +157,16 @@ def _page(title: str, sections: Sequence[tuple[str, str]]) -> str:
 
 
 def _estimates(est: Estimate, ci_prob: float | None) -> str:
-    summary = est.summary(ci_prob=ci_prob)
-    criteria = pd.DataFrame(
-        {
-            "log-likelihood": [est.loglik],
-            "observations": [est.n_obs],
-            "parameters": [est.n_params],
-            "AIC": [est.aic],
-            "AICc": [est.aicc],
-            "BIC": [est.bic],
-        }
-    )
-    numbers = criteria.to_html(border=0, index=False, float_format="{:.6g}".format, na_rep="–")
-    return f"{est.verdict._repr_html_()}\n{_frame(summary)}\n{numbers}"
+    numbers = {
+        "log-likelihood": est.loglik,
+        "observations": est.n_obs,
+        "parameters": est.n_params,
+        "AIC": est.aic,
+        "AICc": est.aicc,
+        "BIC": est.bic,
+    }
+    criteria = _listed({name: "–" if np.isnan(value) else f"{value:.6g}" for name, value in numbers.items()})
+    return f"{est.verdict._repr_html_()}\n{_frame(est.summary(ci_prob=ci_prob))}\n{criteria}"
 
 
 def _model(est: Estimate) -> str:
@@ -191,23 +188,22 @@ def _graph(est: Estimate) -> str:
     for depth, row in enumerate(rows):
         x = (total - sum(widths[name] + _GAP for name in row)) / 2
         for name in row:
-            places[name] = (x + (widths[name] + _GAP) / 2, 25 + 80 * depth)
+            places[name] = (x + (widths[name] + _GAP) / 2, _TOP + _ROW * depth)
             x += widths[name] + _GAP
+    boxes = [[(places[name][0], widths[name] / 2) for name in row] for row in rows]
     for name, names in above.items():
-        (x, y), ends = places[name], [places[parent] for parent in sorted(names)]
-        for a, b in ends:
-            angle = np.degrees(np.arctan2(y - b - 33, x - a))
-            pieces.append(f'<path d="M{a:.0f} {b + 16} L{x:.0f} {y - 17}"/>')
-            pieces.append(
-                f'<path d="M0 0 L-8 -3 L-8 3 z" transform="translate({x:.0f} {y - 17}) rotate({angle:.0f})"/>'
-            )
+        for parent in sorted(names):
+            *way, (a, b), (x, y) = _way(places[parent], places[name], boxes)
+            line = " L".join(f"{u:.0f} {v:.0f}" for u, v in (*way, (a, b), (x, y)))
+            head = f"translate({x:.0f} {y:.0f}) rotate({np.degrees(np.arctan2(y - b, x - a)):.0f})"
+            pieces.append(f'<path class="way" d="M{line}"/><path d="M0 0 L-8 -3 L-8 3 z" transform="{head}"/>')
     observed = {rv.name for rv in est.model.observed_RVs}
     random = observed | {rv.name for rv in est.model.free_RVs}
     for name, (x, y) in places.items():
         round_, fill = 16 if name in random else 2, "#d0d7de" if name in observed else "#fff"
         box = f'x="{x - widths[name] / 2:.0f}" y="{y - 16}" width="{widths[name]}" height="32" rx="{round_}"'
         pieces.append(f'<rect {box} fill="{fill}"/><text x="{x:.0f}" y="{y + 5}">{escape(name)}</text>')
-    height = 80 * len(rows) - 30
+    height = _ROW * len(rows) - 30
     return (
         f'<figure class="graph"><svg role="img" aria-label="graph of the model" viewBox="0 0 {total:.0f} {height}" '
         f'width="{total:.0f}">{"".join(pieces)}</svg>'
@@ -216,13 +212,30 @@ def _graph(est: Estimate) -> str:
     )
 
 
+def _way(
+    start: tuple[float, float], end: tuple[float, float], boxes: Sequence[Sequence[tuple[float, float]]]
+) -> list[tuple[float, float]]:
+    """The corners of an arrow from the foot of one box to the head of another, around those in the rows between."""
+    (a, b), (x, y) = start, end
+    corners = [(a, b + 16)]
+    for depth in range(round((b - _TOP) / _ROW) + 1, round((y - _TOP) / _ROW)):
+        level = _TOP + _ROW * depth
+        at = a + (x - a) * (level - b) / (y - b)
+        for center, half in boxes[depth]:
+            if abs(at - center) < half + _GAP / 3:
+                at = center + (half + _GAP / 2) * (1 if at >= center else -1)
+                corners += [(at, level - 16), (at, level + 16)]
+                break
+    return [*corners, (x, y - 17)]
+
+
 def _data(est: Estimate) -> str:
     rows = []
     for name, values in est._objective.data.items():
         mark = fingerprint(values)
         shape = " × ".join(map(str, mark["shape"])) or "scalar"
         rows.append({"variable": name, "shape": shape, "SHA-256": mark["sha256"][:16] + "…"})
-    return _framed(pd.DataFrame(rows).to_html(border=0, index=False), words=True) if rows else "<p>None.</p>"
+    return _in_words(pd.DataFrame(rows).to_html(border=0, index=False)) if rows else "<p>None.</p>"
 
 
 def _posterior(idata: Any) -> str:
@@ -233,11 +246,12 @@ def _posterior(idata: Any) -> str:
     if stats is not None and "diverging" in stats:
         rows["divergences"] = int(stats["diverging"].sum())
     attrs = posterior.attrs
-    for name in ("inference_library", "inference_library_version", "sampling_time", "tuning_steps"):
+    for name in ("inference_library", "inference_library_version", "tuning_steps"):
         if name in attrs:
             rows[name.replace("_", " ")] = attrs[name]
-    frame = pd.DataFrame({"": list(map(str, rows.values()))}, index=list(rows))
-    return _framed(frame.to_html(border=0, header=False), words=True)
+    if "sampling_time" in attrs:
+        rows["sampling time"] = f"{attrs['sampling_time']:.3g} s"
+    return _listed(rows)
 
 
 def _comparison(table: pd.DataFrame) -> str:
@@ -253,9 +267,7 @@ def _versions(est: Estimate, seed: int) -> str:
             rows[name] = version(name)
         except PackageNotFoundError:
             rows[name] = "not installed"
-    rows |= {"random seed of this page": str(seed), "backend of the fit": est._objective.backend}
-    frame = pd.DataFrame({"": list(rows.values())}, index=list(rows))
-    return _framed(frame.to_html(border=0, header=False), words=True)
+    return _listed(rows | {"random seed of this page": str(seed), "backend of the fit": est._objective.backend})
 
 
 # -- figures ------------------------------------------------------------------------------------------------------
@@ -340,8 +352,14 @@ def _frame(frame: pd.DataFrame) -> str:
         return frame._repr_html_()
 
 
-def _framed(table: str, words: bool = False) -> str:
-    return table.replace('class="dataframe"', 'class="words"') if words else table
+def _listed(rows: Mapping[str, Any]) -> str:
+    """One fact a row."""
+    frame = pd.DataFrame({"": list(map(str, rows.values()))}, index=list(rows))
+    return _in_words(frame.to_html(border=0, header=False))
+
+
+def _in_words(table: str) -> str:
+    return table.replace('class="dataframe"', 'class="words"')
 
 
 def _items(texts: Sequence[str]) -> str:
