@@ -106,15 +106,15 @@ class Direct:
 
     def __call__(self, *arguments: np.ndarray) -> list[np.ndarray]:
         """The outputs, as arrays."""
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            # Of matrices that are all but singular, for instance
+            warnings.simplefilter("ignore", RuntimeWarning)
             if self._translated is not None:
                 try:
                     return self._translated([*arguments, *self._shared()])
                 except OtherCaseError:
                     pass
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)
-                return self._slowly(*arguments)
+            return self._slowly(*arguments)
 
     def _shared(self) -> Iterator[Any]:
         assert self._graph is not None

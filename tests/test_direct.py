@@ -104,6 +104,16 @@ def test_an_input_may_be_computed_from_others_elsewhere():
     assert function._translated is not None
 
 
+def test_warnings_are_nobodys_business():
+    """A warning is an error in these tests."""
+    matrix = pt.matrix("matrix", dtype="float64")
+    function = backends.build([matrix], [pt.linalg.solve(matrix, pt.ones(2))])
+    singular = np.array([[1.0, 1.0], [1.0, np.nextafter(1.0, 2.0)]])
+    first, later = often(function, singular)
+    np.testing.assert_array_equal(first[0], later[0])
+    assert function._translated is not None
+
+
 def test_data_may_be_given_where_nothing_is_translated():
     x, data = pt.vector("x", dtype="float64"), pytensor.shared(np.ones(4))
     total = pytensor.scan(
