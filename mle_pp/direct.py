@@ -30,6 +30,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import HasInnerGraph
+from pytensor.graph.replace import graph_replace
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.traversal import toposort
 from pytensor.scalar.basic import AND, Add, Cast, Clip, Mul, Second, Switch
@@ -105,15 +106,15 @@ class Direct:
 
     def __call__(self, *arguments: np.ndarray) -> list[np.ndarray]:
         """The outputs, as arrays."""
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            # Of matrices that are all but singular, for instance
+            warnings.simplefilter("ignore", RuntimeWarning)
             if self._translated is not None:
                 try:
                     return self._translated([*arguments, *self._shared()])
                 except OtherCaseError:
                     pass
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)
-                return self._slowly(*arguments)
+            return self._slowly(*arguments)
 
     def _shared(self) -> Iterator[Any]:
         assert self._graph is not None
@@ -140,8 +141,11 @@ class Direct:
     def _compiled(self) -> Callable[..., list[np.ndarray]]:
         """PyTensor's own."""
         mode = Mode(linker="py", optimizer="merge").register((dfs_rewriter(_vectorize), _LAST))
+        # Which takes no shared variable for an input
+        given = {v: v.type() for v in self._inputs if isinstance(v, SharedVariable)}
         with without_c_compiler():
-            compiled = pytensor.function(self._inputs, self._outputs, mode=mode, on_unused_input="ignore")
+            inputs, outputs = [given.get(v, v) for v in self._inputs], graph_replace(self._outputs, given, strict=False)
+            compiled = pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
         compiled.trust_input = True
         return lambda *arguments: [np.asarray(value) for value in compiled(*arguments)]
 
@@ -168,20 +172,19 @@ class _Merged:
 
     def __init__(self) -> None:
         self.nodes: list[_Node] = []
-        self._same: dict[Variable, Variable] = {}
         self._constants: dict[Any, Variable] = {}
         self._known: dict[Any, list[Variable]] = {}
 
-    def one(self, variable: Variable, inside: Mapping[Variable, Variable]) -> Variable:
-        """What stands for a variable of the graph, or of one `inside` it."""
+    def one(self, variable: Variable, same: Mapping[Variable, Variable]) -> Variable:
+        """What stands for a variable."""
         if isinstance(variable, Constant):
             return self._constants.setdefault(_signature(variable), variable)
-        return inside[variable] if variable in inside else self._same.get(variable, variable)
+        return same.get(variable, variable)
 
-    def add(self, applies: Iterable[Apply], inside: dict[Variable, Variable]) -> bool:
-        """Whether all of them can be run."""
+    def add(self, applies: Iterable[Apply], same: dict[Variable, Variable]) -> bool:
+        """Whether all of them can be run. What stands for the inputs of the graph is there already, and stays."""
         for apply in applies:
-            sources = [self.one(variable, inside) for variable in apply.inputs]
+            sources = [self.one(variable, same) for variable in apply.inputs]
             if isinstance(apply.op, OpFromGraph):
                 graph = apply.op.fgraph
                 within = dict(zip(graph.inputs, sources, strict=True))
@@ -193,11 +196,12 @@ class _Merged:
             else:
                 key = (apply.op, *map(id, sources))
                 if key not in self._known:
-                    # The graph within may be there several times
-                    self._known[key] = [v.clone() for v in apply.outputs] if inside else apply.outputs
+                    # A graph within may be there several times, and an input be one of several outputs
+                    self._known[key] = [v.clone() for v in apply.outputs]
                     self.nodes.append(_Node(_prepared(apply), sources, self._known[key]))
                 outputs = self._known[key]
-            (inside or self._same).update(zip(apply.outputs, outputs, strict=True))
+            for variable, output in zip(apply.outputs, outputs, strict=True):
+                same.setdefault(variable, output)
         return True
 
 
@@ -227,9 +231,10 @@ class _Graph:
     def of(cls, inputs: Sequence[Variable], outputs: Sequence[Variable]) -> _Graph | None:
         """None where that is left to PyTensor."""
         merged = _Merged()
-        if not merged.add(toposort(outputs, blockers=inputs), {}):
+        same = {variable: variable for variable in inputs}
+        if not merged.add(toposort(outputs, blockers=inputs), same):
             return None
-        nodes, results = merged.nodes, [merged.one(variable, {}) for variable in outputs]
+        nodes, results = merged.nodes, [merged.one(variable, same) for variable in outputs]
         made = {v for node in nodes for v in node.outputs}.union(inputs)
         read = dict.fromkeys((*(v for node in nodes for v in node.inputs), *results))
         leaves = [v for v in read if not isinstance(v, Constant) and v not in made]

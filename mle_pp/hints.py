@@ -199,7 +199,9 @@ def coarse_integral(objective: Any, optimum: Optimum) -> Finding | None:
     def gain(x: np.ndarray) -> float:
         return better.value(x) - objective.value(x)
 
-    steps = _NEARBY / np.sqrt(np.diag(-optimum.hessian))
+    # A standard error of a scale that has vanished is hundreds of log-units
+    most = np.where(objective.units > 0, objective.units, np.inf)
+    steps = np.minimum(_NEARBY / np.sqrt(np.diag(-optimum.hessian)), most)
     gradient = np.array([gain(optimum.x + step) - gain(optimum.x - step) for step in np.diag(steps)]) / (2 * steps)
     errors = np.sqrt(np.diag(np.linalg.inv(-optimum.hessian)))
     shifts = eigen.unrotate(eigen.rotate(gradient) / eigen.values) / errors

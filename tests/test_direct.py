@@ -94,6 +94,36 @@ def test_graphs_within_a_graph():
     assert function._translated is not None
 
 
+def test_an_input_may_be_computed_from_others_elsewhere():
+    matrix = pt.matrix("matrix", dtype="float64")
+    values, vectors = pt.linalg.eigh(matrix)
+    function = backends.build([matrix, values], [2 * values, abs(vectors).sum(axis=0)])
+    for results in often(function, np.diag([1.0, 2.0]), np.array([10.0, 20.0])):
+        np.testing.assert_array_equal(results[0], [20, 40])
+        np.testing.assert_array_equal(results[1], [1, 1])
+    assert function._translated is not None
+
+
+def test_warnings_are_nobodys_business():
+    """A warning is an error in these tests."""
+    matrix = pt.matrix("matrix", dtype="float64")
+    function = backends.build([matrix], [pt.linalg.solve(matrix, pt.ones(2))])
+    singular = np.array([[1.0, 1.0], [1.0, np.nextafter(1.0, 2.0)]])
+    first, later = often(function, singular)
+    np.testing.assert_array_equal(first[0], later[0])
+    assert function._translated is not None
+
+
+def test_data_may_be_given_where_nothing_is_translated():
+    x, data = pt.vector("x", dtype="float64"), pytensor.shared(np.ones(4))
+    total = pytensor.scan(
+        lambda value, last: last + value, sequences=[x * data], outputs_info=[pt.zeros(())], return_updates=False
+    )
+    function = backends.build([x, data], [total])
+    for (result,) in often(function, np.arange(4.0), np.full(4, 2.0)):
+        np.testing.assert_array_equal(result, [0, 2, 6, 12])
+
+
 def test_what_cannot_be_translated_stays():
     x = pt.vector("x", dtype="float64")
     total = pytensor.scan(

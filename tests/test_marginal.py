@@ -326,6 +326,29 @@ def test_more_nodes_are_asked_for_where_laplace_is_coarse():
     assert not mle.find_MLE(slopes()).verdict.findings
 
 
+def test_more_nodes_are_asked_for_beside_a_scale_that_vanishes():
+    """A slope without variance changes nothing about an intercept with one."""
+    rng = np.random.default_rng(0)
+    group, x, u = np.repeat(np.arange(40), 3), rng.normal(size=120), 2 * rng.normal(size=40)
+    y = (u[group] + rng.logistic(size=120) > 0).astype(int)
+
+    def fit(slopes):
+        with pm.Model() as model:
+            eta = pm.Normal("a") + pm.Normal("u", 0, pm.HalfNormal("s"), shape=40)[group]
+            if slopes:
+                eta += pm.Normal("v", 0, pm.HalfNormal("r"), shape=40)[group] * x
+            pm.Bernoulli("y", logit_p=eta, observed=y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", mle.VerdictWarning)
+            return mle.find_MLE(model)
+
+    both, one = fit(True), fit(False)
+    assert both.verdict.status is mle.Status.BOUNDARY
+    found, alone = ({f.kind: f for f in est.verdict.findings}["coarse_integral"] for est in (both, one))
+    assert found.variables == alone.variables == ("s",)
+    assert found.evidence["shift"] == pytest.approx(alone.evidence["shift"], rel=1e-3)
+
+
 def test_check_by_quadrature():
     """The shift that is told is that of the estimate with many nodes, to first order."""
     est = mle.find_MLE(intercepts())

@@ -10,6 +10,7 @@ from mle_pp.linalg import ScaledEigen
 from mle_pp.optimize import METHODS, Stop, check_method, maximize, run_starts
 from mle_pp.optimize.methods import suitable
 from mle_pp.optimize.newton import newton, scoring, trust_region_step
+from mle_pp.optimize.optimum import Optimum
 from mle_pp.optimize.quasi import quasi_newton
 
 
@@ -164,16 +165,54 @@ def test_the_path_does_not_depend_on_units(method, scale):
     assert one.decrement == pytest.approx(other.decrement, rel=1e-6, abs=1e-25)
 
 
-def test_saddle_is_left():
-    """−(x² − 1)² − y² from (0, 0), where the gradient is zero."""
-    objective = Function(
+def double_well():
+    """−(x² − 1)² − y²: two maxima, and a saddle at (0, 0)."""
+    return Function(
         lambda z: -((z[0] ** 2 - 1) ** 2) - z[1] ** 2,
         lambda z: np.array([-4 * z[0] * (z[0] ** 2 - 1), -2 * z[1]]),
         lambda z: np.diag([-12 * z[0] ** 2 + 4, -2.0]),
         2,
     )
-    found = newton(objective, np.zeros(2))
+
+
+def test_saddle_is_left():
+    found = newton(double_well(), np.zeros(2))
     np.testing.assert_allclose(np.abs(found.x), [1, 0], atol=1e-8)
+
+
+def test_a_search_ends_where_it_comes_near_a_known_maximum():
+    objective = double_well()
+    known = newton(objective, np.array([0.8, 0.3]))
+    alone, again = (newton(objective, np.array([1.3, 0.4]), ends) for ends in ((), [known]))
+    np.testing.assert_allclose(alone.x, [1, 0], atol=1e-8)
+    np.testing.assert_array_equal(again.x, known.x)
+    assert again.iterations < alone.iterations
+    other = newton(objective, np.array([-1.3, 0.4]), [known])
+    np.testing.assert_allclose(other.x, [-1, 0], atol=1e-8)
+
+
+def test_a_known_saddle_is_no_end():
+    objective, at = double_well(), np.zeros(2)
+    saddle = Optimum(at, *objective.derivatives(at), Stop.SMALL_DECREMENT, "newton", 1, 1, at)
+    found = newton(objective, np.array([1e-9, 0.5]), [saddle])
+    np.testing.assert_allclose(np.abs(found.x), [1, 0], atol=1e-8)
+
+
+def test_a_peak_on_the_way_to_a_known_maximum_is_found():
+    """−z²/2000, with a peak at −2 of which nothing is seen from −4."""
+
+    def peak(z):
+        return 5 * np.exp(-((z + 2) ** 2) / 0.18)
+
+    objective = Function(
+        lambda z: -(z[0] ** 2) / 2000 + peak(z[0]),
+        lambda z: -z / 1000 - peak(z) * (z + 2) / 0.09,
+        lambda z: np.diag(-1e-3 + peak(z) * ((z + 2) ** 2 / 0.09**2 - 1 / 0.09)),
+        1,
+    )
+    known = newton(objective, np.array([0.3]))
+    np.testing.assert_allclose(known.x, 0, atol=1e-4)
+    np.testing.assert_allclose(newton(objective, np.array([-4.0]), [known]).x, -2, atol=1e-3)
 
 
 def test_edges_of_the_support_are_steps_that_failed():

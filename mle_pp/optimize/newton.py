@@ -133,8 +133,9 @@ def _leads_to(point: _Point, end: Optimum) -> bool:
     gain = -0.5 * float(way @ slope)
     if not (0 <= gain < _NEAR and abs(end.value + point.value - gain) < _EXPLAINED * gain):
         return False
-    rest = point.gradient - slope
-    return newton_decrement(end.eigen, rest) < _EXPLAINED**2 * gain and end.stop is Stop.SMALL_DECREMENT
+    eigen, rest = end.eigen, point.gradient - slope
+    is_maximum = end.stop is Stop.SMALL_DECREMENT and np.all(eigen.values > -FLAT)
+    return bool(is_maximum) and newton_decrement(eigen, rest) < _EXPLAINED**2 * gain
 
 
 def _has_collapsed(objective: Objective, start: np.ndarray, x: np.ndarray) -> bool:
@@ -184,7 +185,8 @@ def trust_region(
             stop = Stop.SMALL_DECREMENT
             break
         for end in known:
-            if _leads_to(point, end):
+            # Others may lie on the way of several steps
+            if np.linalg.norm(scale * (end.x - point.x)) <= radius and _leads_to(point, end):
                 return replace(end, method=name, iterations=iteration, evaluations=evaluations)
         matrix = curvature(point)
         if not np.all(np.isfinite(matrix)):
