@@ -16,6 +16,7 @@ import mle_pp as mle
 from mle_pp import ModelError
 from mle_pp.marginal import objective_of
 from mle_pp.marginal.curvature import Colored, Dense
+from mle_pp.optimize.secant import located
 from mle_pp.resample.refit import by_data
 
 RNG = np.random.default_rng(20240229)
@@ -466,3 +467,24 @@ def test_effects_with_a_kink_at_their_mode_are_refused():
         pm.Normal("y", effect[np.repeat(np.arange(4), 3)], 1.0, observed=np.arange(12.0))
     with pytest.raises(ModelError, match="effect has a Laplace prior, whose density has a kink"):
         mle.find_MLE(model)
+
+
+def test_coefficients_of_normal_data_begin_at_generalized_least_squares():
+    rng, group = np.random.default_rng(4), np.repeat(np.arange(10), 5)
+    design = np.column_stack([np.ones(50), rng.normal(size=50)])
+    y = design @ [3.0, -2.0] + rng.normal(size=10)[group] + 0.3 * rng.normal(size=50)
+    with pm.Model() as model:
+        beta, tau, sigma = pm.Normal("beta", shape=2), pm.HalfNormal("tau", 2), pm.HalfNormal("sigma", 3)
+        pm.Normal("y", design @ beta + pm.Normal("u", 0, tau, shape=10)[group], sigma, observed=y)
+    objective = mle.find_MLE(model)._objective
+    begun = located(objective, objective.parameters.default)
+    found = objective.parameters.layout.dataset(objective.parameters.constrained(begun))
+    inverse = np.linalg.inv(
+        float(found["sigma"]) ** 2 * np.eye(50) + float(found["tau"]) ** 2 * (group[:, None] == group)
+    )
+    expected = np.linalg.solve(design.T @ inverse @ design, design.T @ inverse @ y)
+    np.testing.assert_allclose(found["beta"], expected, rtol=1e-5)
+    np.testing.assert_array_equal(begun[2:], objective.parameters.default[2:])
+    # Of counts the density is not quadratic: they begin where they are
+    counts = mle.find_MLE(intercepts())._objective
+    assert located(counts, counts.parameters.default) is counts.parameters.default
