@@ -23,6 +23,7 @@ from mle_pp.plots.panels import (
     DOTTED,
     NAMES,
     SOLID,
+    add_caution,
     backend_of,
     flat,
     layout,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from mle_pp.estimate import Estimate
 
-VISUALS = ("scatter", "region", "ellipse", "estimate", "dist", "profile", "xlabel", "ylabel", "legend")
+VISUALS = ("scatter", "region", "ellipse", "estimate", "dist", "profile", "xlabel", "ylabel", "legend", "caution")
 SIDES = ["posterior", "likelihood", "wald"]
 LOOKS = {"color": [COLORS[1], COLORS[0], BLACK], "linestyle": [DASHED, SOLID, DOTTED]}
 # More draws than this look the same, and make files large
@@ -78,7 +79,7 @@ def plot_pair(
     visuals : mapping of str to (mapping or False), optional
         Options of what is drawn, or False to leave it out: ``scatter`` (2,000 draws at most), ``region``,
         ``ellipse``, ``estimate``, and on the diagonal ``dist`` (the posterior's density) and ``profile``; ``xlabel``,
-        ``ylabel``, ``legend``.
+        ``ylabel``, ``legend``, ``caution`` (on what speaks against the posterior or the estimate).
     **pc_kwargs
         Passed to `arviz_plots.PlotMatrix`: ``figure_kwargs``, ...
 
@@ -206,6 +207,7 @@ def plot_pair(
         }
         own = {"title": f"regions: {levels}", "aes": list(LOOKS), **places.get(matrix.backend, {})}
         matrix.add_legend("side", **{**own, **look["legend"]})
+    add_caution(matrix, sides.caution, look["caution"])
     if outlines.notes:
         warnings.warn(" ".join(outlines.notes), ProfileWarning, stacklevel=2)
     return matrix

@@ -107,7 +107,9 @@ def set_aesthetic(collection: PlotCollection, dim: str, key: str, labels: Sequen
 
 
 def add_legend(collection: PlotCollection, dim: str, title: str, columns: int = 2, **given: Any) -> None:
-    """Say above the panels which line is which; ArviZ shows markers in matplotlib's legends only."""
+    """Say above the panels which line is which, once; ArviZ shows markers in matplotlib's legends only."""
+    if "legend" in collection.viz.children:
+        return
     keys = ["color", "linestyle"] + (["marker"] if collection.backend == "matplotlib" else [])
     look: dict[str, Any] = {"aes": [key for key in keys if key in collection.aes_set]}
     if collection.backend == "matplotlib":
@@ -122,6 +124,26 @@ def add_legend(collection: PlotCollection, dim: str, title: str, columns: int = 
         panel.width = max(panel.width or 0, 360) + BESIDE
         look["margin"] = 10
     collection.add_legend(dim, title=title, **{**look, **given})
+
+
+def add_caution(collection: PlotCollection, text: str, look: Any) -> None:
+    """Write below the panels (on bokeh, above) why not to believe them; a figure drawn over says it already."""
+    if not text or look is False or "caution" in collection.viz:
+        return
+    figure, given = collection.get_viz("figure"), {} if look is True else look
+    # Text that is still legible, but not louder than the data
+    style = {"color": "#595959", "size": 11 if collection.backend == "plotly" else 9, **given}
+    if collection.backend == "matplotlib":
+        artist = figure.supxlabel(text, fontsize=style.pop("size"), wrap=True, **style)
+    elif collection.backend == "plotly":
+        font = {"color": style.pop("color"), "size": style.pop("size")}
+        below = {"x": 0.5, "y": 0, "xref": "paper", "yref": "paper", "yanchor": "top", "yshift": -50}
+        figure.add_annotation(text=text, font=font, showarrow=False, **below, **style)
+        artist = figure.layout.annotations[-1]
+    else:
+        figure, artist = backend_of(collection).set_figure_title(figure, text, **style)
+        collection.viz["figure"] = xr.DataArray(figure)
+    collection.viz["caution"] = xr.DataArray(artist)
 
 
 def grid_size(panels: int, columns: int, legend: int = 80) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from mle_pp.plots.panels import (
     DASHED,
     NAMES,
     SOLID,
+    add_caution,
     add_legend,
     add_title,
     chosen_aes,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from mle_pp.estimate import Estimate
 
-VISUALS = ("band", "edges", "observed", "title", "xlabel", "ylabel", "legend")
+VISUALS = ("band", "edges", "observed", "title", "xlabel", "ylabel", "legend", "caution")
 GRID = 200
 
 
@@ -85,7 +86,7 @@ def plot_ppc(
         For ``band`` and ``edges``. Default: color, and color and linestyle, tell the two predictives apart.
     visuals : mapping of str to (mapping or False), optional
         Options of what is drawn, or False to leave it out: ``band``, ``edges``, ``observed``, ``title``, ``xlabel``,
-        ``ylabel``, ``legend``.
+        ``ylabel``, ``legend``, ``caution`` (on what speaks against the posterior or the estimate).
     **pc_kwargs
         Passed to `arviz_plots.PlotCollection.wrap`: ``col_wrap``, ``figure_kwargs``, ...
 
@@ -136,7 +137,7 @@ def plot_ppc(
     n, prob = whole("n", n), probability(ci_prob)
     _, unchecked = matched_posterior(est, idata, [], None)
     held = [str(name) for name in est.params if name in idata["posterior"]]
-    tell(est, idata, matched_posterior(est, idata, held, None)[0], unchecked)
+    caution = tell(est, idata, matched_posterior(est, idata, held, None)[0], unchecked)
     observed, theirs = _posterior_predictive(est, idata, var_names, filter_vars)
     # Fewer draws that were stored serve as well
     number = min(n, stored_draws(est).sizes["draw"]) if is_stored(est) else n
@@ -191,6 +192,7 @@ def plot_ppc(
         collection.map(draw.labelled_y, "ylabel", data=labels, ignore_aes="all", **text)
     if look["legend"] is not False:
         add_legend(collection, "model", f"distribution functions, {100 * prob:g} % bands", 3, **look["legend"])
+    add_caution(collection, caution, look["caution"])
     return collection
 
 
