@@ -126,8 +126,18 @@ def test_the_prior_is_shown_where_the_others_are(est, idata):
     others = np.concatenate([lines[model].get_xdata() for model in (PROFILE, POSTERIOR)])
     np.testing.assert_allclose([x.min(), x.max()], [others.min(), others.max()])
     # A half-Cauchy density, from 400 draws
-    np.testing.assert_allclose(np.trapezoid(y, x), 2 / np.pi * np.ptp(np.arctan(x)), atol=0.06)
+    np.testing.assert_allclose(np.trapezoid(np.nan_to_num(y), x), 2 / np.pi * np.ptp(np.arctan(x)), atol=0.06)
     assert collection.viz["credible_interval"]["sigma"].sel(model="prior").item() is None
+
+
+def test_the_prior_ends_where_its_draws_do(est, idata):
+    tree = with_prior(idata)
+    draws = RNG.beta(2, 2, size=400) * 1.8
+    tree["prior"]["sigma"] = tree["prior"]["sigma"].copy(data=draws[None])
+    line = mle.plot_dist(est, tree, backend="matplotlib").viz["dist"]["sigma"].sel(model="prior").item()
+    x, y = line.get_data()
+    assert x.max() > 2.2
+    np.testing.assert_array_equal(np.isnan(y), (x < draws[draws >= x.min()].min()) | (x > draws.max()))
 
 
 def test_a_prior_of_some_variables_is_shown_for_these(est, idata):
@@ -197,11 +207,13 @@ def test_doubts_about_the_posterior_are_written_into_the_figure(est, plot, backe
     options = {"backend": backend, **({"n": 20} if plot is mle.plot_ppc else {"coords": {"group": ["b"]}})}
     assert written(plot(est, idata, **options)) == ""
     idata["posterior"]["sigma"][0] += 5
-    idata["sample_stats"] = xr.DataTree(xr.Dataset({"diverging": (("chain", "draw"), np.arange(600).reshape(2, -1) < 3)}))
+    idata["sample_stats"] = xr.DataTree(
+        xr.Dataset({"diverging": (("chain", "draw"), np.arange(600).reshape(2, -1) < 3)})
+    )
     worst = float(az.rhat(idata["posterior"].to_dataset(), var_names="sigma")["sigma"])
     collection = plot(est, idata, **options)
     assert written(collection) == (
-        f"Caution: the posterior has an r-hat of {worst:.3g}, 3 divergences, few effective draws."
+        f"Caution: the posterior has an r-hat of {worst:.3g}, 3 divergences and few effective draws."
     )
     collection.savefig(tmp_path / f"figure.{'png' if backend == 'matplotlib' else 'html'}")
     assert written(plot(est, idata, visuals={"caution": False}, **options)) == ""

@@ -21,6 +21,7 @@ from mle_pp.plots.panels import (
     NAMES,
     add_caution,
     add_legend,
+    few_ticks,
     flat,
     grid_size,
     increasing,
@@ -188,6 +189,7 @@ def plot_dist(
         **given,
         **pc_kwargs,
     )
+    few_ticks(collection)
     # Curves carry no markers
     lines = {"aes": [key for key in ("color", "linestyle") if key in collection.aes_set]}
     add_legend(collection, "model", f"density; estimate or mean, and {100 * prob:g} % interval", 3, **lines)
@@ -318,4 +320,5 @@ def _within(draws: np.ndarray, low: float, high: float) -> np.ndarray:
     x, share = np.linspace(low, high, GRID), inside.size / np.sum(np.isfinite(draws))
     if inside.size < _FEWEST or np.ptp(inside) == 0:
         return np.stack([x, np.full(GRID, share / (high - low))])
-    return np.stack([x, share * np.interp(x, *kde(inside, grid_len=GRID)[:2])])
+    # As far as there are draws
+    return np.stack([x, share * np.interp(x, *kde(inside, grid_len=GRID)[:2], left=np.nan, right=np.nan)])

@@ -47,36 +47,35 @@ def refuse_failure(est: Estimate) -> None:
         raise ValueError(f"There is no estimate to draw (plot_starts shows the search). {est.verdict.message}")
 
 
-def options(visuals: Mapping[str, Any] | None, known: Sequence[str], off: Sequence[str] = ()) -> dict[str, Any]:
-    """What was asked for about each visual: False, or its keyword arguments.
+def refuse_unknown(argument: str, given: Mapping[str, Any] | None, known: Iterable[str]) -> None:
+    """Refuse names of visuals that the figure does not have.
 
     Raises
     ------
     ValueError
-        A visual that the figure does not have.
+        With those that it has.
     """
-    unknown = [name for name in visuals or {} if name not in known]
+    unknown = [name for name in given or {} if name not in known]
     if unknown:
-        raise ValueError(f"visuals: {', '.join(map(repr, unknown))} not among {', '.join(map(repr, known))}.")
-    found: dict[str, Any] = {}
-    for name in known:
-        look = (visuals or {}).get(name, name not in off)
-        found[name] = {} if look is True else look
-    return found
+        raise ValueError(f"{argument}: {', '.join(map(repr, unknown))} not among {', '.join(map(repr, known))}.")
 
 
-def chosen_aes(given: Mapping[str, Any] | None, default: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Which aesthetics each visual follows.
+def options(visuals: Mapping[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
+    """What was asked for about each visual: False, or its keyword arguments."""
+    refuse_unknown("visuals", visuals, known)
+    looks = {name: (visuals or {}).get(name, True) for name in known}
+    return {name: {} if look is True else look for name, look in looks.items()}
 
-    Raises
-    ------
-    ValueError
-        A visual that the figure does not have.
-    """
-    unknown = [name for name in given or {} if name not in default]
-    if unknown:
-        raise ValueError(f"aes_by_visuals: {', '.join(map(repr, unknown))} not among {', '.join(map(repr, default))}.")
+
+def chosen_aes(given: Mapping[str, Any] | None, default: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Which aesthetics each visual follows."""
+    refuse_unknown("aes_by_visuals", given, default)
     return {name: list(value) for name, value in {**default, **(given or {})}.items()}
+
+
+def styled(default: Mapping[str, Any], follows: Iterable[str], look: Mapping[str, Any]) -> dict[str, Any]:
+    """What a visual looks like: the default where it follows no aesthetic, and what was asked for."""
+    return {key: value for key, value in default.items() if key not in follows} | look
 
 
 def ignored(collection: PlotCollection, follows: Iterable[str]) -> set[str]:
@@ -94,7 +93,10 @@ def layout(kwargs: Mapping[str, Any], backend: str | None, size: tuple[float, fl
     backend = backend or rcParams["plot.backend"]
     figure = dict(kwargs.get("figure_kwargs", {}))
     if backend == "matplotlib":
-        figure.setdefault("layout", "constrained")
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+        # Titles and names nearer to their own panels than to others
+        figure.setdefault("layout", ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.08))
     if size is not None and "figsize" not in figure:
         figure |= {"figsize": size, "figsize_units": "dots"}
     return {**kwargs, "figure_kwargs": figure, "backend": backend}
@@ -144,6 +146,13 @@ def add_caution(collection: PlotCollection, text: str, look: Any) -> None:
         figure, artist = backend_of(collection).set_figure_title(figure, text, **style)
         collection.viz["figure"] = xr.DataArray(figure)
     collection.viz["caution"] = xr.DataArray(artist)
+
+
+def few_ticks(collection: PlotCollection) -> None:
+    """Ticks of the values whose labels keep apart in a small panel; other backends turn or drop labels."""
+    if collection.backend == "matplotlib":
+        for panel in collection.get_viz("figure").axes:
+            panel.locator_params(axis="x", nbins=6)
 
 
 def grid_size(panels: int, columns: int, legend: int = 80) -> tuple[float, float]:

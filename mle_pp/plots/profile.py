@@ -26,6 +26,7 @@ from mle_pp.plots.panels import (
     add_title,
     backend_of,
     chosen_aes,
+    few_ticks,
     flat,
     grid_size,
     ignored,
@@ -178,6 +179,7 @@ def plot_profile(
     if look["ylabel"] is not False:
         text = {"text": "signed root", **look["ylabel"]}
         collection.map(draw.labelled_y, "ylabel", data=labels, **everywhere, **text)
+    few_ticks(collection)
     module = backend_of(collection)
     collection.map(
         lambda da, target, **_: module.ylim((-1.25 * z, 1.25 * z), target),

@@ -24,6 +24,7 @@ from mle_pp.plots.panels import (
     layout,
     options,
     refuse_failure,
+    styled,
 )
 from mle_pp.residuals import Residuals, quantile_residuals
 
@@ -151,7 +152,7 @@ def plot_residuals(
     if look["points"] is not False:
         size = 5 if collection.backend == "bokeh" else 18
         style = {"color": COLORS[0], "alpha": 0.6, "size": size, "marker": DISK, "width": 0}
-        style = {key: value for key, value in style.items() if key not in follows["points"]} | look["points"]
+        style = styled(style, follows["points"], look["points"])
         ignore = ignored(collection, follows["points"])
         collection.map(draw.scatter_xy, "points", data=xr.Dataset(points), ignore_aes=ignore, **style)
     words = {"cdf": "exact", "simulation": f"{found.n:,} simulations"}

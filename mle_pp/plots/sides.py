@@ -164,7 +164,8 @@ def tell(est: Estimate, idata: Any, posterior: xr.Dataset, unchecked: str, stack
     doubts = doubts_of(est, idata, posterior)
     for text in filter(None, [unchecked, *doubts.values()]):
         warnings.warn(text, UserWarning, stacklevel=stacklevel)
-    words = [f"the posterior has {', '.join(doubts)}"] if doubts else []
+    *most, last = doubts or [""]
+    words = [f"the posterior has {' and '.join(filter(None, [', '.join(most), last]))}"] if doubts else []
     if unchecked:
         words.append("not all data could be checked")
     if not est.verdict.ok:
