@@ -107,7 +107,8 @@ def plot_ppc(
 
     Notes
     -----
-    A band holds, at each value by itself, the share of observations up to it in `ci_prob` of the data sets drawn.
+    A band holds, at each value by itself, the share of observations up to it in `ci_prob` of the data sets drawn. With
+    latent variables, plug-in data sets are of new groups, and posterior predictive ones of those that were observed.
 
     Examples
     --------
