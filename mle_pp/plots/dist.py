@@ -321,4 +321,5 @@ def _within(draws: np.ndarray, low: float, high: float) -> np.ndarray:
     if inside.size < _FEWEST or np.ptp(inside) == 0:
         return np.stack([x, np.full(GRID, share / (high - low))])
     # As far as there are draws
-    return np.stack([x, share * np.interp(x, *kde(inside, grid_len=GRID)[:2], left=np.nan, right=np.nan)])
+    at, heights = kde(inside, grid_len=GRID)[:2]
+    return np.stack([x, share * np.interp(x, at, heights, left=np.nan, right=np.nan)])

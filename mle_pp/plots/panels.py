@@ -75,7 +75,7 @@ def chosen_aes(given: Mapping[str, Any] | None, default: Mapping[str, Iterable[s
 
 def styled(default: Mapping[str, Any], follows: Iterable[str], look: Mapping[str, Any]) -> dict[str, Any]:
     """What a visual looks like: the default where it follows no aesthetic, and what was asked for."""
-    return {key: value for key, value in default.items() if key not in follows} | look
+    return {**{key: value for key, value in default.items() if key not in follows}, **look}
 
 
 def ignored(collection: PlotCollection, follows: Iterable[str]) -> set[str]:
@@ -134,7 +134,7 @@ def add_caution(collection: PlotCollection, text: str, look: Any) -> None:
         return
     figure, given = collection.get_viz("figure"), {} if look is True else look
     # Text that is still legible, but not louder than the data
-    style = {"color": "#595959", "size": 11 if collection.backend == "plotly" else 9, **given}
+    style = {"color": "#595959", "size": 9 if collection.backend == "matplotlib" else 11, **given}
     if collection.backend == "matplotlib":
         artist = figure.supxlabel(text, fontsize=style.pop("size"), wrap=True, **style)
     elif collection.backend == "plotly":
