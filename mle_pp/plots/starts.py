@@ -55,7 +55,7 @@ def plot_starts(
         Options of what is drawn, or False to leave it out: ``starts``, ``line`` (between them), ``estimate`` (the
         line at its height), ``xlabel``, ``ylabel``, ``legend``.
     plot_collection : PlotCollection, optional
-        With one panel; its colors and markers become those of this figure.
+        With one panel; its colors and markers become those of this figure, and its legend stays.
     backend : {"matplotlib", "bokeh", "plotly"}, optional
     **pc_kwargs
         Passed to `arviz_plots.PlotCollection.wrap`: ``color``, ``figure_kwargs``, ...
@@ -131,7 +131,7 @@ def plot_starts(
         if look[name] is not False:
             data = xr.Dataset({"value": 0.0})
             collection.map(label, name, data=data, ignore_aes="all", **{"text": text, **look[name]})
-    if look["legend"] is not False:
+    if look["legend"] is not False and "legend" not in collection.viz.children:
         collection.add_legend("optimum", **{**_legend(collection.backend, fall.title), **look["legend"]})
     return collection
 
