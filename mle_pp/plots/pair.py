@@ -30,6 +30,7 @@ from mle_pp.plots.panels import (
     ignored,
     layout,
     options,
+    put,
     refuse_unknown,
     set_aesthetic,
     styled,
@@ -168,7 +169,7 @@ def plot_pair(
         ignore, rest = _apart(matrix, follows["scatter"])
         draws = posterior.isel(draw=slice(None, None, step)).stack(sample=rest).reset_index("sample", drop=True)
         dots = {"color": COLORS[1], "alpha": 0.25, "size": 3 if matrix.backend == "bokeh" else 9, "width": 0}
-        dots = styled(dots, follows["scatter"], look["scatter"])
+        dots = {**styled(dots, follows["scatter"]), **look["scatter"]}
         matrix.map_triangle(draw.scatter_couple, "scatter", data=draws, **{**below, "ignore_aes": ignore}, **dots)
     outlines = _Outlines(sides)
     for visual, side, find in (("region", "likelihood", outlines.region), ("ellipse", "wald", outlines.ellipse)):
@@ -178,17 +179,15 @@ def plot_pair(
     if look["estimate"] is not False:
         cross = {"color": BLACK, "marker": CROSS, "size": 8 if matrix.backend == "bokeh" else 40, **look["estimate"]}
         matrix.map_triangle(draw.scatter_couple, "estimate", data=sides.point.isel(model=0), **below, **cross)
-    if look["dist"] is not False:
-        ignore, rest = _apart(matrix, follows["dist"])
-        density = own["dist"]
-        if not isinstance(density, xr.Dataset):
-            density = kde(posterior, dim=rest, **{"grid_len": GRID, **density})
-        style = styled(styles["posterior"], follows["dist"], look["dist"])
-        matrix.map(draw.line_xy, "dist", data=density, ignore_aes=ignore, **style)
+    ignore, rest = _apart(matrix, follows["dist"])
+    density = own["dist"]
+    if not isinstance(density, xr.Dataset):
+        density = kde(posterior, dim=rest, **{"grid_len": GRID, **density})
+    style = styled(styles["posterior"], follows["dist"])
+    put(matrix, look["dist"], "dist", draw.line_xy, density, ignore_aes=ignore, **style)
     if look["profile"] is not False and has_likelihood:
-        style = {**styles["likelihood"], **look["profile"]}
         curves = own["profile"] if isinstance(own["profile"], xr.Dataset) else profile_densities(sides)
-        matrix.map(draw.line_xy, "profile", data=curves, **everywhere, **style)
+        put(matrix, look["profile"], "profile", draw.line_xy, curves, **everywhere, **styles["likelihood"])
     _finish(matrix, labels, labeller or BaseLabeller(), look)
     if look["legend"] is not False:
         names = {"posterior": "posterior", "likelihood": "likelihood", "wald": f"{NAMES[est.kind]}, Wald"}

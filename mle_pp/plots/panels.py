@@ -73,9 +73,15 @@ def chosen_aes(given: Mapping[str, Any] | None, default: Mapping[str, Iterable[s
     return {name: list(value) for name, value in {**default, **(given or {})}.items()}
 
 
-def styled(default: Mapping[str, Any], follows: Iterable[str], look: Mapping[str, Any]) -> dict[str, Any]:
-    """What a visual looks like: the default where it follows no aesthetic, and what was asked for."""
-    return {**{key: value for key, value in default.items() if key not in follows}, **look}
+def put(collection: PlotCollection, look: Any, name: str, visual: Any, data: xr.Dataset, **style: Any) -> None:
+    """Draw a visual in every panel, the same everywhere unless `style` says it, if it was not left out."""
+    if look is not False:
+        collection.map(visual, name, data=data, **{"ignore_aes": "all", **style, **look})
+
+
+def styled(default: Mapping[str, Any], follows: Iterable[str]) -> dict[str, Any]:
+    """The default look of a visual, but for the aesthetics that it follows."""
+    return {key: value for key, value in default.items() if key not in follows}
 
 
 def ignored(collection: PlotCollection, follows: Iterable[str]) -> set[str]:
@@ -303,10 +309,9 @@ def text_below(da: xr.DataArray, target: Any, **look: Any) -> Any:
     return backend_from_object(target).xlabel(str(da.item()), target, **look)
 
 
-def add_title(collection: PlotCollection, labels: xr.Dataset, labeller: Any, look: Mapping[str, Any]) -> None:
+def add_title(collection: PlotCollection, labels: xr.Dataset, labeller: Any, look: Any) -> None:
     """The scalars' names above their panels, as ArviZ writes them."""
     from arviz_base.labels import BaseLabeller
     from arviz_plots.visuals import labelled_title
 
-    labeller = labeller or BaseLabeller()
-    collection.map(labelled_title, "title", data=labels, ignore_aes="all", subset_info=True, labeller=labeller, **look)
+    put(collection, look, "title", labelled_title, labels, subset_info=True, labeller=labeller or BaseLabeller())
