@@ -8,6 +8,7 @@ import arviz as az
 import numpy as np
 import pymc as pm
 import pytest
+import xarray as xr
 from scipy.stats import chi2
 
 import mle_pp as mle
@@ -119,6 +120,54 @@ def test_options(est, idata):
         mle.plot_pair(est, idata, visuals={"contour": True})
     with pytest.raises(ValueError, match="A pair needs two scalars, and sigma is chosen"):
         mle.plot_pair(est, idata, var_names="sigma")
+
+
+@pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])
+def test_draws_follow_aesthetics(est, idata, backend, tmp_path):
+    """The chains in colors of their own, as in ArviZ's figure, and the legend of the sides all the same."""
+    given = {"aes": {"color": ["chain"]}, "color": ["#000000", "#ff0000"], "backend": backend}
+    given |= {"coords": {"group": ["a"]}, "visuals": {"region": False, "profile": False}}
+    both = mle.plot_pair(est, idata, **given)
+    both.savefig(tmp_path / f"figure.{'png' if backend == 'matplotlib' else 'html'}")
+    assert both.viz["scatter"].sizes["chain"] == both.viz["dist"].sizes["chain"] == 2
+    only = mle.plot_pair(est, idata, aes_by_visuals={"scatter": ["color"], "dist": []}, **given)
+    assert only.viz["scatter"].sizes["chain"] == 2
+    assert "chain" not in only.viz["dist"].sizes
+    if backend == "matplotlib":
+        # ArviZ keeps the last artist of each panel only
+        drawn = both.viz["plot"].isel(row_index=1, col_index=0).item().collections
+        for chain, color in enumerate(([0, 0, 0], [1, 0, 0])):
+            dots = drawn[chain]
+            np.testing.assert_allclose(dots.get_facecolor()[0, :3], color)
+            mine = idata["posterior"]["sigma"].isel(chain=chain, draw=slice(None, None, 2))
+            np.testing.assert_allclose(dots.get_offsets()[:, 1], mine)
+        texts = [text.get_text() for text in both.get_viz("figure").legends[0].get_texts()]
+        assert texts == ["posterior", "likelihood", "MLE, Wald"]
+    with pytest.raises(ValueError, match="aes_by_visuals: 'rug' not among 'scatter', 'dist'"):
+        mle.plot_pair(est, idata, aes_by_visuals={"rug": ["color"]})
+
+
+@pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])
+def test_densities_of_ones_own(est, idata, backend):
+    given = {"coords": {"group": ["a"]}, "backend": backend, "visuals": {"region": False}}
+    x = np.linspace(0, 5, 11)
+    axis = {"plot_axis": ["x", "y"]}
+    own = xr.Dataset(
+        {
+            "mu": (("group", "plot_axis", "kde_dim"), np.stack([x, x**2])[None]),
+            "sigma": (("plot_axis", "kde_dim"), np.stack([x, x + 1])),
+        },
+        {**axis, "group": ["a"]},
+    )
+    matrix = mle.plot_pair(est, idata, stats={"dist": own, "profile": own}, **given)
+    rough = mle.plot_pair(est, idata, stats={"dist": {"grid_len": 120}}, **given)
+    if backend == "matplotlib":
+        for visual in ("dist", "profile"):
+            line = matrix.viz[visual].isel(row_index=1, col_index=1).item()
+            np.testing.assert_allclose(line.get_data(), [x, x + 1])
+        assert len(rough.viz["dist"].isel(row_index=1, col_index=1).item().get_xdata()) == 120
+    with pytest.raises(ValueError, match="stats: 'kde' not among 'dist', 'profile'"):
+        mle.plot_pair(est, idata, stats={"kde": {}})
 
 
 def test_examples_in_docstrings():

@@ -66,6 +66,12 @@ def test_every_backend(est, idata, backend, tmp_path):
         assert path.stat().st_size > 10_000
 
 
+def test_doubts_are_written_into_the_figure(est, idata):
+    with pytest.warns(UserWarning, match="single chain"):
+        collection = mle.plot_shrinkage(est, idata.isel(chain=[0]), backend="matplotlib")
+    assert collection.get_viz("figure").get_supxlabel() == "Caution: the posterior has a single chain."
+
+
 def test_refusals(est, idata):
     posterior = idata["posterior"].to_dataset()
     without = idata.copy().assign(posterior=xr.DataTree(posterior.drop_vars("u")))

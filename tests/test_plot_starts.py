@@ -197,3 +197,10 @@ def test_legend_of_plotly_hides_starts(est):
 
 def test_example_in_the_docstring():
     assert doctest.testmod(sys.modules["mle_pp.plots.starts"]).failed == 0
+
+
+@pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])
+@pytest.mark.parametrize("plot", [mle.plot_starts, mle.plot_profile, mle.plot_residuals])
+def test_figures_are_drawn_over(est, plot, backend):
+    collection = plot(est, backend=backend)
+    assert plot(est, plot_collection=collection) is collection

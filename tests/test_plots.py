@@ -16,6 +16,7 @@ from mle_pp.plots.sides import both_sides
 
 RNG = np.random.default_rng(20260112)
 Y = RNG.normal([3.0, -1.0], 2.0, size=(40, 2))
+DIMS, SHAPE = [("chain", "draw", "y_dim_0", "y_dim_1")], (2, 300, 40, 2)
 MLE, PROFILE, POSTERIOR = "MLE, Wald interval", "MLE, profile likelihood", "posterior, ETI"
 
 
@@ -125,8 +126,18 @@ def test_the_prior_is_shown_where_the_others_are(est, idata):
     others = np.concatenate([lines[model].get_xdata() for model in (PROFILE, POSTERIOR)])
     np.testing.assert_allclose([x.min(), x.max()], [others.min(), others.max()])
     # A half-Cauchy density, from 400 draws
-    np.testing.assert_allclose(np.trapezoid(y, x), 2 / np.pi * np.ptp(np.arctan(x)), atol=0.06)
+    np.testing.assert_allclose(np.trapezoid(np.nan_to_num(y), x), 2 / np.pi * np.ptp(np.arctan(x)), atol=0.06)
     assert collection.viz["credible_interval"]["sigma"].sel(model="prior").item() is None
+
+
+def test_the_prior_ends_where_its_draws_do(est, idata):
+    tree = with_prior(idata)
+    draws = RNG.beta(2, 2, size=400) * 1.8
+    tree["prior"]["sigma"] = tree["prior"]["sigma"].copy(data=draws[None])
+    line = mle.plot_dist(est, tree, backend="matplotlib").viz["dist"]["sigma"].sel(model="prior").item()
+    x, y = line.get_data()
+    assert x.max() > 2.2
+    np.testing.assert_array_equal(np.isnan(y), (x < draws[draws >= x.min()].min()) | (x > draws.max()))
 
 
 def test_a_prior_of_some_variables_is_shown_for_these(est, idata):
@@ -173,6 +184,55 @@ def test_doubts_about_the_posterior_are_told(est, plot):
     assert {w.filename for w in told} == {__file__}
     if plot is not mle.plot_pair:
         plot(est, idata, var_names="sigma", backend="none")
+
+
+def written(collection):
+    """The line below (or above) the panels, read from the figure itself."""
+    figure = collection.get_viz("figure")
+    if collection.backend == "matplotlib":
+        return figure.get_supxlabel()
+    if collection.backend == "plotly":
+        # Titles of panels are annotations, too
+        return "".join(one.text for one in figure.layout.annotations if "Caution" in one.text)
+    return next((child.text for child in figure.children if type(child).__name__ == "Div"), "")
+
+
+@pytest.mark.filterwarnings("ignore:The chains of the posterior:UserWarning", "ignore:.* of 600 trans:UserWarning")
+@pytest.mark.filterwarnings("ignore:The posterior has fewer:UserWarning", "ignore:idata does not hold:UserWarning")
+@pytest.mark.parametrize("backend", ["matplotlib", "plotly", "bokeh"])
+@pytest.mark.parametrize("plot", [mle.plot_forest, mle.plot_dist, mle.plot_pair, mle.plot_ppc])
+def test_doubts_about_the_posterior_are_written_into_the_figure(est, plot, backend, tmp_path):
+    idata = sampled(est)
+    idata["posterior_predictive"] = xr.DataTree.from_dict({"/": xr.Dataset({"y": (*DIMS, RNG.normal(size=SHAPE))})})
+    options = {"backend": backend, **({"n": 20} if plot is mle.plot_ppc else {"coords": {"group": ["b"]}})}
+    assert written(plot(est, idata, **options)) == ""
+    idata["posterior"]["sigma"][0] += 5
+    idata["sample_stats"] = xr.DataTree(
+        xr.Dataset({"diverging": (("chain", "draw"), np.arange(600).reshape(2, -1) < 3)})
+    )
+    worst = float(az.rhat(idata["posterior"].to_dataset(), var_names="sigma")["sigma"])
+    collection = plot(est, idata, **options)
+    assert written(collection) == (
+        f"Caution: the posterior has an r-hat of {worst:.3g}, 3 divergences and few effective draws."
+    )
+    collection.savefig(tmp_path / f"figure.{'png' if backend == 'matplotlib' else 'html'}")
+    assert written(plot(est, idata, visuals={"caution": False}, **options)) == ""
+    again = {"plot_matrix" if plot is mle.plot_pair else "plot_collection": collection}
+    assert written(plot(est, idata, **again, **options)).count("Caution") == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_else_is_written(est):
+    """A single chain, data that are not there to be checked, and a verdict that is not regular."""
+    alone = sampled(est, shape=(1, 600)).drop_nodes("observed_data")
+    told = written(mle.plot_forest(est, alone, backend="matplotlib", visuals={"caution": {"color": "red"}}))
+    assert told == "Caution: the posterior has a single chain; not all data could be checked."
+    with pm.Model() as model:
+        pm.Binomial("y", 20, pm.Beta("p", 1, 1), observed=20)
+    edge = mle.find_MLE(model)
+    draws = {"posterior": {"p": RNG.beta(21, 1, size=(2, 400))}, "observed_data": {"y": np.array(20)}}
+    told = written(mle.plot_dist(edge, az.from_dict(draws), backend="matplotlib"))
+    assert told == f"Caution: the MLE is {edge.verdict.status}."
 
 
 def test_a_side_that_never_falls_ends_where_the_posterior_does():

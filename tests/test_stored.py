@@ -169,11 +169,24 @@ def bare(est):
         (lambda est, idata: mle.bootstrap(est, 2), r"needs the model.*mle\.from_datatree\(tree, model\)"),
         (lambda est, idata: est.cov("sandwich"), "needs the model"),
         (lambda est, idata: mle.predict(est), "needs the model"),
+        (
+            lambda est, idata: mle.region(est, "a", "b"),
+            r"regions are made from the model.*mle\.from_datatree",
+        ),
     ],
 )
 def test_what_is_missing_is_named(bare, idata, call, message):
     with pytest.raises(mle.ModelError, match=message):
         call(bare, idata)
+
+
+def test_a_pair_without_the_model_has_profiles_and_ellipses(everything):
+    stored = mle.from_datatree(everything)
+    with pytest.warns(mle.ProfileWarning, match="^Likelihood regions are made from the model[^:]*: mle.from_datatree"):
+        matrix = mle.plot_pair(stored, everything, var_names=["a", "b"], backend="matplotlib")
+    assert matrix.viz["region_0.95"].isel(row_index=1, col_index=0).item() is None
+    for visual, row, column in (("ellipse_0.95", 1, 0), ("profile", 0, 0)):
+        assert matrix.viz[visual].isel(row_index=row, col_index=column).item() is not None
 
 
 def test_wald_limits_follow_every_transform():

@@ -126,8 +126,8 @@ def units(frame: pd.DataFrame, own: str) -> tuple[pd.Series, np.ndarray]:
     return unit.where(~(unit <= 1e-12 * frame[own].abs())), np.where(known, "se", "sd")
 
 
-def doubts_of(est: Estimate, idata: Any, posterior: xr.Dataset) -> list[str]:
-    """Sentences on why these variables of a posterior should not be believed."""
+def doubts_of(est: Estimate, idata: Any, posterior: xr.Dataset) -> dict[str, str]:
+    """What speaks against believing these variables of a posterior, in a few words and in a sentence each."""
     layout = layout_of(est, [str(name) for name in posterior.data_vars])
     checks = _checks(layout, posterior)
     return doubts(layout.labels, checks["r_hat"], checks["ess_bulk"], facts_of(est, idata, posterior))

@@ -60,8 +60,8 @@ def advice(posterior: xr.Dataset) -> str:
     return attrs["advice"] if "pareto_k" in attrs and not attrs["pareto_k"] < attrs["pareto_k_max"] else ""
 
 
-def doubts(labels: list[str], r_hat: np.ndarray, ess_bulk: np.ndarray, facts: dict[str, Any]) -> list[str]:
-    """Sentences on why the posterior should not be believed; none where nothing speaks against it.
+def doubts(labels: list[str], r_hat: np.ndarray, ess_bulk: np.ndarray, facts: dict[str, Any]) -> dict[str, str]:
+    """What speaks against believing the posterior, in a few words and in a sentence each.
 
     Parameters
     ----------
@@ -72,25 +72,27 @@ def doubts(labels: list[str], r_hat: np.ndarray, ess_bulk: np.ndarray, facts: di
         With ``chains``, ``draws`` (of each chain), ``divergences``, and the ``advice`` of `approximate_posterior`
         where its draws are not good enough.
     """
-    found = [facts["advice"]] if facts["advice"] else []
+    found = {"a Pareto k that is too high": facts["advice"]} if facts["advice"] else {}
     chains, draws, diverging = (int(facts[name]) for name in ("chains", "draws", "divergences"))
     if chains == 1:
-        found.append("The posterior has a single chain, so whether it converged cannot be checked: sample several.")
+        found["a single chain"] = (
+            "The posterior has a single chain, so whether it converged cannot be checked: sample several."
+        )
     bad = np.flatnonzero(r_hat > MAX_RHAT)
     if bad.size:
         worst = bad[np.argmax(r_hat[bad])]
-        found.append(
+        found[f"an r-hat of {r_hat[worst]:.3g}"] = (
             f"The chains of the posterior do not agree (r-hat above {MAX_RHAT}) on {some([labels[k] for k in bad])}, "
             f"worst on {labels[worst]} with {r_hat[worst]:.3g}: its numbers are not those of the posterior yet."
         )
     if diverging:
-        found.append(
+        found[f"{diverging} divergence{'s' * (diverging > 1)}"] = (
             f"{diverging} of {chains * draws} transitions of the sampler diverged: parts of the posterior may be "
             f"missing."
         )
     few = np.flatnonzero(ess_bulk < MIN_ESS * chains)
     if few.size:
-        found.append(
+        found["few effective draws"] = (
             f"The posterior has fewer than {MIN_ESS} effective draws a chain on {some([labels[k] for k in few])}: "
             f"sample longer."
         )

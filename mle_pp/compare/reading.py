@@ -56,7 +56,7 @@ def posterior_doubts(frame: pd.DataFrame, facts: dict[str, Any]) -> list[str]:
     ones = np.ones(len(frame))
     r_hat = frame["r_hat"].to_numpy() if "r_hat" in frame else ones
     ess = frame["ess_bulk"].to_numpy() if "ess_bulk" in frame else np.inf * ones
-    return doubts([str(label) for label in frame.index], r_hat, ess, facts)
+    return list(doubts([str(label) for label in frame.index], r_hat, ess, facts).values())
 
 
 def infinite(frame: pd.DataFrame, facts: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -145,7 +145,7 @@ def _of_posterior(
 ) -> Side:
     numbers = {name: layout.vector(dataset) for name, dataset in moments(posterior).items()}
     lower, upper = (layout.vector(side) for side in limits(posterior, ci_kind, prob))
-    told = doubts_of(reference, idata, posterior)
+    told = list(doubts_of(reference, idata, posterior).values())
     return Side(kind, numbers["mean"], numbers["sd"], lower, upper, numbers["mcse_mean"], told)
 
 

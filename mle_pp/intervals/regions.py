@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mle_pp.conventions import probability
+from mle_pp.errors import ModelError
 from mle_pp.intervals.constrained import constrained_maximum
 from mle_pp.intervals.endpoint import HigherPointError, Top, tolerance
 from mle_pp.intervals.profiles import check_allowed, top_of
 from mle_pp.intervals.scalars import Limits, Target, target
 from mle_pp.linalg import inverse_on
+from mle_pp.stored import is_stored
 
 if TYPE_CHECKING:
     from mle_pp.estimate import Estimate
@@ -100,6 +102,8 @@ def region(est: Estimate, x: str, y: str, *, ci_prob: float | None = None, point
         estimate that is none of the likelihood's regular maxima; `ci_prob` not between 0 and 1.
     KeyError
         An unknown label.
+    ModelError
+        The estimate was read without its model.
 
     Notes
     -----
@@ -127,6 +131,11 @@ def region(est: Estimate, x: str, y: str, *, ci_prob: float | None = None, point
     check_allowed(est, "likelihood region")
     if not isinstance(points, int) or isinstance(points, bool) or points < 8:
         raise ValueError(f"points={points!r} is not a number of at least 8 points.")
+    if is_stored(est):
+        raise ModelError(
+            "Likelihood regions are made from the model, and the estimate was read without it: "
+            "mle.from_datatree(tree, model) reads it with."
+        )
     targets = (target(est, x), target(est, y))
     limits = Limits.of(est)
     for scalar in targets:

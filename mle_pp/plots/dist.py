@@ -19,7 +19,9 @@ from mle_pp.plots.panels import (
     DOTTED,
     GREY,
     NAMES,
+    add_caution,
     add_legend,
+    few_ticks,
     flat,
     grid_size,
     increasing,
@@ -88,7 +90,8 @@ def plot_dist(
     backend : {"matplotlib", "bokeh", "plotly"}, optional
     labeller : labeller, optional
     aes_by_visuals, visuals : mapping, optional
-        As in `arviz_plots.plot_dist`; ``point_estimate_text`` is off unless asked for.
+        As in `arviz_plots.plot_dist`; ``point_estimate_text`` is off unless asked for, and ``caution`` is the line on
+        what speaks against the posterior or the estimate.
     stats : mapping, optional
         As in `arviz_plots.plot_dist`: densities, intervals or points in place of those computed here.
     **pc_kwargs
@@ -171,10 +174,12 @@ def plot_dist(
         "credible_interval": curves.with_prior(sides.interval(prob)),
         "point_estimate": point,
     }
+    shown = {"point_estimate_text": False, **(visuals or {})}
+    caution_look = shown.pop("caution", True)
     given: dict[str, Any] = {
         "stats": {**numbers, **(stats or {})},
         "aes_by_visuals": {**follow, **(aes_by_visuals or {})},
-        "visuals": {"point_estimate_text": False, **(visuals or {})},
+        "visuals": shown,
     }
     collection = draw(
         as_trees(point),
@@ -184,10 +189,11 @@ def plot_dist(
         **given,
         **pc_kwargs,
     )
+    few_ticks(collection)
     # Curves carry no markers
     lines = {"aes": [key for key in ("color", "linestyle") if key in collection.aes_set]}
-    if "legend" not in collection.viz.children:
-        add_legend(collection, "model", f"density; estimate or mean, and {100 * prob:g} % interval", 3, **lines)
+    add_legend(collection, "model", f"density; estimate or mean, and {100 * prob:g} % interval", 3, **lines)
+    add_caution(collection, sides.caution, caution_look)
     return collection
 
 
@@ -314,4 +320,6 @@ def _within(draws: np.ndarray, low: float, high: float) -> np.ndarray:
     x, share = np.linspace(low, high, GRID), inside.size / np.sum(np.isfinite(draws))
     if inside.size < _FEWEST or np.ptp(inside) == 0:
         return np.stack([x, np.full(GRID, share / (high - low))])
-    return np.stack([x, share * np.interp(x, *kde(inside, grid_len=GRID)[:2])])
+    # As far as there are draws
+    at, heights = kde(inside, grid_len=GRID)[:2]
+    return np.stack([x, share * np.interp(x, at, heights, left=np.nan, right=np.nan)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from mle_pp.conventions import probability
-from mle_pp.plots.panels import add_legend, layout
+from mle_pp.plots.panels import add_caution, add_legend, layout
 from mle_pp.plots.sides import as_trees, both_sides
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def plot_forest(
     backend : {"matplotlib", "bokeh", "plotly"}, optional
     labeller : labeller, optional
     aes_by_visuals, visuals : mapping, optional
-        As in `arviz_plots.plot_forest`.
+        As in `arviz_plots.plot_forest`; a visual more is ``caution``, the line on what speaks against the posterior or
+        the estimate.
     stats : mapping, optional
         As in `arviz_plots.plot_forest`: intervals or points in place of those computed here.
     **pc_kwargs
@@ -101,7 +102,7 @@ def plot_forest(
     given: dict[str, Any] = {"plot_collection": plot_collection, "backend": backend, "labeller": labeller}
     given |= {"aes_by_visuals": aes_by_visuals, "visuals": visuals, "stats": stats}
     trunk, twig = sides.interval(inner), sides.interval(outer)
-    return draw_forest(sides.point, trunk, twig, (inner, outer), sides.looks, **given, **pc_kwargs)
+    return draw_forest(sides.point, trunk, twig, (inner, outer), sides.looks, sides.caution, **given, **pc_kwargs)
 
 
 def two_probabilities(ci_probs: tuple[float, float] | None) -> tuple[float, float]:
@@ -119,6 +120,7 @@ def draw_forest(
     twig: xr.Dataset,
     probs: tuple[float, float],
     looks: Mapping[str, Sequence[Any]],
+    caution: str,
     *,
     plot_collection: PlotCollection | None,
     backend: str | None,
@@ -138,7 +140,9 @@ def draw_forest(
     else:
         pc_kwargs["plot_collection"] = plot_collection
     follow = {"credible_interval": ["color", "y"], "point_estimate": ["color", "y", "marker"]}
-    given: dict[str, Any] = {"aes_by_visuals": {**follow, **(aes_by_visuals or {})}, "visuals": visuals}
+    shown = dict(visuals or {})
+    caution_look = shown.pop("caution", True)
+    given: dict[str, Any] = {"aes_by_visuals": {**follow, **(aes_by_visuals or {})}, "visuals": shown}
     given["stats"] = {"trunk": trunk, "twig": twig, "point_estimate": point, **(stats or {})}
     collection = draw(
         as_trees(point),
@@ -151,6 +155,6 @@ def draw_forest(
     title = f"estimate or mean, {100 * probs[0]:g} % and {100 * probs[1]:g} %; from top to bottom:"
     aes = ["color", "marker"] if collection.backend == "matplotlib" else ["color"]
     columns = point.sizes["model"]
-    if "legend" not in collection.viz.children:
-        add_legend(collection, "model", title, columns, aes=[key for key in aes if key in collection.aes_set])
+    add_legend(collection, "model", title, columns, aes=[key for key in aes if key in collection.aes_set])
+    add_caution(collection, caution, caution_look)
     return collection

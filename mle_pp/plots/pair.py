@@ -23,11 +23,17 @@ from mle_pp.plots.panels import (
     DOTTED,
     NAMES,
     SOLID,
+    add_caution,
     backend_of,
+    chosen_aes,
     flat,
+    ignored,
     layout,
     options,
+    put,
+    refuse_unknown,
     set_aesthetic,
+    styled,
 )
 from mle_pp.plots.sides import Sides, both_sides
 from mle_pp.verdict import Status
@@ -37,7 +43,7 @@ if TYPE_CHECKING:
 
     from mle_pp.estimate import Estimate
 
-VISUALS = ("scatter", "region", "ellipse", "estimate", "dist", "profile", "xlabel", "ylabel", "legend")
+VISUALS = ("scatter", "region", "ellipse", "estimate", "dist", "profile", "xlabel", "ylabel", "legend", "caution")
 SIDES = ["posterior", "likelihood", "wald"]
 LOOKS = {"color": [COLORS[1], COLORS[0], BLACK], "linestyle": [DASHED, SOLID, DOTTED]}
 # More draws than this look the same, and make files large
@@ -55,7 +61,9 @@ def plot_pair(
     plot_matrix: PlotMatrix | None = None,
     backend: str | None = None,
     labeller: Any = None,
+    aes_by_visuals: Mapping[str, Sequence[str]] | None = None,
     visuals: Mapping[str, Any] | None = None,
+    stats: Mapping[str, Any] | None = None,
     **pc_kwargs: Any,
 ) -> PlotMatrix:
     """Scalars against each other: posterior draws, likelihood regions and Wald ellipses; profiles on the diagonal.
@@ -75,12 +83,18 @@ def plot_pair(
         With panels for the same scalars.
     backend : {"matplotlib", "bokeh", "plotly"}, optional
     labeller : labeller, optional
+    aes_by_visuals : mapping, optional
+        For ``scatter`` and ``dist``. Default: they follow all aesthetics, of which there are none unless asked for, as
+        by ``aes={"color": ["chain"]}``.
     visuals : mapping of str to (mapping or False), optional
         Options of what is drawn, or False to leave it out: ``scatter`` (2,000 draws at most), ``region``,
         ``ellipse``, ``estimate``, and on the diagonal ``dist`` (the posterior's density) and ``profile``; ``xlabel``,
-        ``ylabel``, ``legend``.
+        ``ylabel``, ``legend``, ``caution`` (on what speaks against the posterior or the estimate).
+    stats : mapping, optional
+        ``dist``: options of the posterior's density, as in `arviz_plots.plot_pair`, or densities of one's own;
+        ``profile``: curves of one's own.
     **pc_kwargs
-        Passed to `arviz_plots.PlotMatrix`: ``figure_kwargs``, ...
+        Passed to `arviz_plots.PlotMatrix`: ``aes``, ``figure_kwargs``, ...
 
     Returns
     -------
@@ -91,7 +105,7 @@ def plot_pair(
     UserWarning
         As `compare`: the data could not be checked, or the posterior is not to be believed.
     ProfileWarning
-        Pairs have no likelihood region; it says which, and why.
+        Pairs have no likelihood region; it says which, and why. An estimate that was read without its model has none.
 
     Raises
     ------
@@ -128,6 +142,8 @@ def plot_pair(
     from arviz_plots import visuals as draw
 
     look = options(visuals, VISUALS)
+    refuse_unknown("stats", stats, ("dist", "profile"))
+    own = {"dist": {}, "profile": {}, **(stats or {})}
     sides = both_sides(est, idata, var_names, filter_vars, coords, None)
     probs = [probability(prob) for prob in ci_probs]
     labels, posterior = sides.scalars, sides.posterior
@@ -142,73 +158,71 @@ def plot_pair(
     else:
         matrix = plot_matrix
     has_likelihood = est.kind == "mle" and est.verdict.status is not Status.IRREGULAR
-    name = NAMES[est.kind]
-    names = {"posterior": "posterior", "likelihood": "likelihood", "wald": f"{name}, Wald"}
+    follows = chosen_aes(aes_by_visuals, {"scatter": matrix.aes_set, "dist": matrix.aes_set})
     shown = [side for side in SIDES if side != "likelihood" or has_likelihood]
-    for key, values in LOOKS.items():
-        mine = [value for side, value in zip(SIDES, values, strict=True) if side in shown]
-        set_aesthetic(matrix, "side", key, [names[side] for side in shown], mine)
-    if matrix.backend == "plotly":
-        set_aesthetic(matrix, "side", "legendgroup", [names[side] for side in shown], [names[side] for side in shown])
     styles = {side: {key: values[k] for key, values in LOOKS.items()} for k, side in enumerate(SIDES)}
     everywhere = {"ignore_aes": set(matrix.aes_set)}
+    below = {"triangle": "lower", **everywhere}
 
     if look["scatter"] is not False:
         step = -(-posterior.sizes["chain"] * posterior.sizes["draw"] // _MOST)
-        draws = (
-            posterior.stack(sample=SAMPLE_DIMS).isel(sample=slice(None, None, step)).reset_index("sample", drop=True)
-        )
+        ignore, rest = _apart(matrix, follows["scatter"])
+        draws = posterior.isel(draw=slice(None, None, step)).stack(sample=rest).reset_index("sample", drop=True)
         dots = {"color": COLORS[1], "alpha": 0.25, "size": 3 if matrix.backend == "bokeh" else 9, "width": 0}
-        matrix.map_triangle(
-            draw.scatter_couple, "scatter", triangle="lower", data=draws, **everywhere, **{**dots, **look["scatter"]}
-        )
+        dots = {**styled(dots, follows["scatter"]), **look["scatter"]}
+        matrix.map_triangle(draw.scatter_couple, "scatter", data=draws, **{**below, "ignore_aes": ignore}, **dots)
     outlines = _Outlines(sides)
-    if look["region"] is not False and has_likelihood:
-        for prob in probs:
-            style = {**styles["likelihood"], **look["region"]}
-            matrix.map_triangle(
-                _outline(outlines.region, prob),
-                f"region_{prob:g}",
-                triangle="lower",
-                data=labels,
-                **everywhere,
-                **style,
-            )
-    if look["ellipse"] is not False:
-        for prob in probs:
-            style = {**styles["wald"], **look["ellipse"]}
-            matrix.map_triangle(
-                _outline(outlines.ellipse, prob),
-                f"ellipse_{prob:g}",
-                triangle="lower",
-                data=labels,
-                **everywhere,
-                **style,
-            )
+    for visual, side, find in (("region", "likelihood", outlines.region), ("ellipse", "wald", outlines.ellipse)):
+        for prob in probs if side in shown and look[visual] is not False else ():
+            style = {**styles[side], **look[visual]}
+            matrix.map_triangle(_outline(find, prob), f"{visual}_{prob:g}", data=labels, **below, **style)
     if look["estimate"] is not False:
         cross = {"color": BLACK, "marker": CROSS, "size": 8 if matrix.backend == "bokeh" else 40, **look["estimate"]}
-        matrix.map_triangle(
-            draw.scatter_couple, "estimate", triangle="lower", data=sides.point.isel(model=0), **everywhere, **cross
-        )
-    if look["dist"] is not False:
-        density = kde(posterior, dim=list(SAMPLE_DIMS), grid_len=GRID)
-        matrix.map(draw.line_xy, "dist", data=density, ignore_aes="all", **{**styles["posterior"], **look["dist"]})
+        matrix.map_triangle(draw.scatter_couple, "estimate", data=sides.point.isel(model=0), **below, **cross)
+    ignore, rest = _apart(matrix, follows["dist"])
+    density = own["dist"]
+    if not isinstance(density, xr.Dataset):
+        density = kde(posterior, dim=rest, **{"grid_len": GRID, **density})
+    style = styled(styles["posterior"], follows["dist"])
+    put(matrix, look["dist"], "dist", draw.line_xy, density, ignore_aes=ignore, **style)
     if look["profile"] is not False and has_likelihood:
-        style = {**styles["likelihood"], **look["profile"]}
-        matrix.map(draw.line_xy, "profile", data=profile_densities(sides), ignore_aes="all", **style)
+        curves = own["profile"] if isinstance(own["profile"], xr.Dataset) else profile_densities(sides)
+        put(matrix, look["profile"], "profile", draw.line_xy, curves, **everywhere, **styles["likelihood"])
     _finish(matrix, labels, labeller or BaseLabeller(), look)
     if look["legend"] is not False:
-        levels = " and ".join(f"{100 * prob:g} %" for prob in probs)
-        places: dict[str, dict[str, Any]] = {
-            "matplotlib": {"loc": "upper right"},
-            "bokeh": {"side": "center"},
-            "plotly": {"legend": {"x": 1, "y": 1, "xanchor": "right"}},
-        }
-        own = {"title": f"regions: {levels}", "aes": list(LOOKS), **places.get(matrix.backend, {})}
-        matrix.add_legend("side", **{**own, **look["legend"]})
+        names = {"posterior": "posterior", "likelihood": "likelihood", "wald": f"{NAMES[est.kind]}, Wald"}
+        title = f"regions: {' and '.join(f'{100 * prob:g} %' for prob in probs)}"
+        _add_legend(matrix, {names[side]: styles[side] for side in shown}, title, look["legend"])
+    add_caution(matrix, sides.caution, look["caution"])
     if outlines.notes:
         warnings.warn(" ".join(outlines.notes), ProfileWarning, stacklevel=2)
     return matrix
+
+
+def _apart(matrix: PlotMatrix, follows: Sequence[str]) -> tuple[set[str], list[str]]:
+    """The aesthetics that a visual does not follow, and the dims of the draws that none tells apart."""
+    ignore = ignored(matrix, follows)
+    _, loops = matrix.update_aes(ignore)
+    return ignore, [dim for dim in SAMPLE_DIMS if dim not in loops]
+
+
+def _add_legend(matrix: PlotMatrix, styles: Mapping[str, Any], title: str, look: Mapping[str, Any]) -> None:
+    """Which line is which, in the empty corner, once; as a collection of its own, that leaves the user's aesthetics."""
+    from arviz_plots import PlotCollection
+
+    if "legend" in matrix.viz.children:
+        return
+    sides = PlotCollection(xr.Dataset(), matrix.viz, backend=matrix.backend)
+    for key in LOOKS:
+        set_aesthetic(sides, "side", key, list(styles), [style[key] for style in styles.values()])
+    if matrix.backend == "plotly":
+        set_aesthetic(sides, "side", "legendgroup", list(styles), list(styles))
+    places: dict[str, dict[str, Any]] = {
+        "matplotlib": {"loc": "upper right"},
+        "bokeh": {"side": "center"},
+        "plotly": {"legend": {"x": 1, "y": 1, "xanchor": "right"}},
+    }
+    sides.add_legend("side", **{"title": title, "aes": list(LOOKS), **places.get(matrix.backend, {}), **look})
 
 
 def _finish(matrix: PlotMatrix, labels: xr.Dataset, labeller: Any, look: Mapping[str, Any]) -> None:

@@ -47,36 +47,41 @@ def refuse_failure(est: Estimate) -> None:
         raise ValueError(f"There is no estimate to draw (plot_starts shows the search). {est.verdict.message}")
 
 
-def options(visuals: Mapping[str, Any] | None, known: Sequence[str], off: Sequence[str] = ()) -> dict[str, Any]:
-    """What was asked for about each visual: False, or its keyword arguments.
+def refuse_unknown(argument: str, given: Mapping[str, Any] | None, known: Iterable[str]) -> None:
+    """Refuse names of visuals that the figure does not have.
 
     Raises
     ------
     ValueError
-        A visual that the figure does not have.
+        With those that it has.
     """
-    unknown = [name for name in visuals or {} if name not in known]
+    unknown = [name for name in given or {} if name not in known]
     if unknown:
-        raise ValueError(f"visuals: {', '.join(map(repr, unknown))} not among {', '.join(map(repr, known))}.")
-    found: dict[str, Any] = {}
-    for name in known:
-        look = (visuals or {}).get(name, name not in off)
-        found[name] = {} if look is True else look
-    return found
+        raise ValueError(f"{argument}: {', '.join(map(repr, unknown))} not among {', '.join(map(repr, known))}.")
 
 
-def chosen_aes(given: Mapping[str, Any] | None, default: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Which aesthetics each visual follows.
+def options(visuals: Mapping[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
+    """What was asked for about each visual: False, or its keyword arguments."""
+    refuse_unknown("visuals", visuals, known)
+    looks = {name: (visuals or {}).get(name, True) for name in known}
+    return {name: {} if look is True else look for name, look in looks.items()}
 
-    Raises
-    ------
-    ValueError
-        A visual that the figure does not have.
-    """
-    unknown = [name for name in given or {} if name not in default]
-    if unknown:
-        raise ValueError(f"aes_by_visuals: {', '.join(map(repr, unknown))} not among {', '.join(map(repr, default))}.")
+
+def chosen_aes(given: Mapping[str, Any] | None, default: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Which aesthetics each visual follows."""
+    refuse_unknown("aes_by_visuals", given, default)
     return {name: list(value) for name, value in {**default, **(given or {})}.items()}
+
+
+def put(collection: PlotCollection, look: Any, name: str, visual: Any, data: xr.Dataset, **style: Any) -> None:
+    """Draw a visual in every panel, the same everywhere unless `style` says it, if it was not left out."""
+    if look is not False:
+        collection.map(visual, name, data=data, **{"ignore_aes": "all", **style, **look})
+
+
+def styled(default: Mapping[str, Any], follows: Iterable[str]) -> dict[str, Any]:
+    """The default look of a visual, but for the aesthetics that it follows."""
+    return {key: value for key, value in default.items() if key not in follows}
 
 
 def ignored(collection: PlotCollection, follows: Iterable[str]) -> set[str]:
@@ -94,7 +99,10 @@ def layout(kwargs: Mapping[str, Any], backend: str | None, size: tuple[float, fl
     backend = backend or rcParams["plot.backend"]
     figure = dict(kwargs.get("figure_kwargs", {}))
     if backend == "matplotlib":
-        figure.setdefault("layout", "constrained")
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+        # Titles and names nearer to their own panels than to others
+        figure.setdefault("layout", ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.08))
     if size is not None and "figsize" not in figure:
         figure |= {"figsize": size, "figsize_units": "dots"}
     return {**kwargs, "figure_kwargs": figure, "backend": backend}
@@ -107,7 +115,9 @@ def set_aesthetic(collection: PlotCollection, dim: str, key: str, labels: Sequen
 
 
 def add_legend(collection: PlotCollection, dim: str, title: str, columns: int = 2, **given: Any) -> None:
-    """Say above the panels which line is which; ArviZ shows markers in matplotlib's legends only."""
+    """Say above the panels which line is which, once; ArviZ shows markers in matplotlib's legends only."""
+    if "legend" in collection.viz.children:
+        return
     keys = ["color", "linestyle"] + (["marker"] if collection.backend == "matplotlib" else [])
     look: dict[str, Any] = {"aes": [key for key in keys if key in collection.aes_set]}
     if collection.backend == "matplotlib":
@@ -122,6 +132,33 @@ def add_legend(collection: PlotCollection, dim: str, title: str, columns: int = 
         panel.width = max(panel.width or 0, 360) + BESIDE
         look["margin"] = 10
     collection.add_legend(dim, title=title, **{**look, **given})
+
+
+def add_caution(collection: PlotCollection, text: str, look: Any) -> None:
+    """Write below the panels (on bokeh, above) why not to believe them; a figure drawn over says it already."""
+    if not text or look is False or "caution" in collection.viz:
+        return
+    figure, given = collection.get_viz("figure"), {} if look is True else look
+    # Text that is still legible, but not louder than the data
+    style = {"color": "#595959", "size": 9 if collection.backend == "matplotlib" else 11, **given}
+    if collection.backend == "matplotlib":
+        artist = figure.supxlabel(text, fontsize=style.pop("size"), wrap=True, **style)
+    elif collection.backend == "plotly":
+        font = {"color": style.pop("color"), "size": style.pop("size")}
+        below = {"x": 0.5, "y": 0, "xref": "paper", "yref": "paper", "yanchor": "top", "yshift": -50}
+        figure.add_annotation(text=text, font=font, showarrow=False, **below, **style)
+        artist = figure.layout.annotations[-1]
+    else:
+        figure, artist = backend_of(collection).set_figure_title(figure, text, **style)
+        collection.viz["figure"] = xr.DataArray(figure)
+    collection.viz["caution"] = xr.DataArray(artist)
+
+
+def few_ticks(collection: PlotCollection) -> None:
+    """Ticks of the values whose labels keep apart in a small panel; other backends turn or drop labels."""
+    if collection.backend == "matplotlib":
+        for panel in collection.get_viz("figure").axes:
+            panel.locator_params(axis="x", nbins=6)
 
 
 def grid_size(panels: int, columns: int, legend: int = 80) -> tuple[float, float]:
@@ -272,10 +309,9 @@ def text_below(da: xr.DataArray, target: Any, **look: Any) -> Any:
     return backend_from_object(target).xlabel(str(da.item()), target, **look)
 
 
-def add_title(collection: PlotCollection, labels: xr.Dataset, labeller: Any, look: Mapping[str, Any]) -> None:
+def add_title(collection: PlotCollection, labels: xr.Dataset, labeller: Any, look: Any) -> None:
     """The scalars' names above their panels, as ArviZ writes them."""
     from arviz_base.labels import BaseLabeller
     from arviz_plots.visuals import labelled_title
 
-    labeller = labeller or BaseLabeller()
-    collection.map(labelled_title, "title", data=labels, ignore_aes="all", subset_info=True, labeller=labeller, **look)
+    put(collection, look, "title", labelled_title, labels, subset_info=True, labeller=labeller or BaseLabeller())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from mle_pp.plots.panels import (
     DASHED,
     NAMES,
     SOLID,
+    add_caution,
     add_legend,
     add_title,
     chosen_aes,
@@ -24,6 +26,7 @@ from mle_pp.plots.panels import (
     ignored,
     layout,
     options,
+    put,
     refuse_failure,
     set_aesthetic,
 )
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
     from mle_pp.estimate import Estimate
 
-VISUALS = ("band", "edges", "observed", "title", "xlabel", "ylabel", "legend")
+VISUALS = ("band", "edges", "observed", "title", "xlabel", "ylabel", "legend", "caution")
 GRID = 200
 
 
@@ -85,7 +88,7 @@ def plot_ppc(
         For ``band`` and ``edges``. Default: color, and color and linestyle, tell the two predictives apart.
     visuals : mapping of str to (mapping or False), optional
         Options of what is drawn, or False to leave it out: ``band``, ``edges``, ``observed``, ``title``, ``xlabel``,
-        ``ylabel``, ``legend``.
+        ``ylabel``, ``legend``, ``caution`` (on what speaks against the posterior or the estimate).
     **pc_kwargs
         Passed to `arviz_plots.PlotCollection.wrap`: ``col_wrap``, ``figure_kwargs``, ...
 
@@ -106,7 +109,8 @@ def plot_ppc(
 
     Notes
     -----
-    A band holds, at each value by itself, the share of observations up to it in `ci_prob` of the data sets drawn.
+    A band holds, at each value by itself, the share of observations up to it in `ci_prob` of the data sets drawn. With
+    latent variables, plug-in data sets are of new groups, and posterior predictive ones of those that were observed.
 
     Examples
     --------
@@ -136,7 +140,7 @@ def plot_ppc(
     n, prob = whole("n", n), probability(ci_prob)
     _, unchecked = matched_posterior(est, idata, [], None)
     held = [str(name) for name in est.params if name in idata["posterior"]]
-    tell(est, idata, matched_posterior(est, idata, held, None)[0], unchecked)
+    caution = tell(est, idata, matched_posterior(est, idata, held, None)[0], unchecked)
     observed, theirs = _posterior_predictive(est, idata, var_names, filter_vars)
     # Fewer draws that were stored serve as well
     number = min(n, stored_draws(est).sizes["draw"]) if is_stored(est) else n
@@ -168,29 +172,21 @@ def plot_ppc(
     if collection.backend == "plotly":
         set_aesthetic(collection, "model", "legendgroup", names, names)
 
-    if look["band"] is not False:
-        style = {"alpha": 0.25, **look["band"]}
-        collection.map(
-            draw.fill_between_y, "band", data=bands, ignore_aes=ignored(collection, follows["band"]), **style
-        )
-    if look["edges"] is not False:
-        for edge in ("y_bottom", "y_top"):
-            line = bands.sel(kwarg=["x", edge]).rename(kwarg="plot_axis").assign_coords(plot_axis=["x", "y"])
-            ignore = ignored(collection, follows["edges"])
-            collection.map(draw.line_xy, f"edges_{edge}", data=line, ignore_aes=ignore, **look["edges"])
-    if look["observed"] is not False:
-        style = {"color": BLACK, "width": 2, **look["observed"]}
-        collection.map(draw.line_xy, "observed", data=steps, ignore_aes="all", **style)
+    draw_all = partial(put, collection)
+    ignore = ignored(collection, follows["band"])
+    draw_all(look["band"], "band", draw.fill_between_y, bands, ignore_aes=ignore, alpha=0.25)
+    ignore = ignored(collection, follows["edges"])
+    for edge in ("y_bottom", "y_top"):
+        line = bands.sel(kwarg=["x", edge]).rename(kwarg="plot_axis").assign_coords(plot_axis=["x", "y"])
+        draw_all(look["edges"], f"edges_{edge}", draw.line_xy, line, ignore_aes=ignore)
+    draw_all(look["observed"], "observed", draw.line_xy, steps, color=BLACK, width=2)
     labels = xr.Dataset(dict.fromkeys(pairs, 0.0))
-    if look["title"] is not False:
-        add_title(collection, labels, labeller, look["title"])
-    if look["xlabel"] is not False:
-        collection.map(draw.labelled_x, "xlabel", data=labels, ignore_aes="all", **{"text": "value", **look["xlabel"]})
-    if look["ylabel"] is not False:
-        text = {"text": "share up to the value", **look["ylabel"]}
-        collection.map(draw.labelled_y, "ylabel", data=labels, ignore_aes="all", **text)
+    add_title(collection, labels, labeller, look["title"])
+    draw_all(look["xlabel"], "xlabel", draw.labelled_x, labels, text="value")
+    draw_all(look["ylabel"], "ylabel", draw.labelled_y, labels, text="share up to the value")
     if look["legend"] is not False:
         add_legend(collection, "model", f"distribution functions, {100 * prob:g} % bands", 3, **look["legend"])
+    add_caution(collection, caution, look["caution"])
     return collection
 
 

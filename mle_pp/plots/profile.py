@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from mle_pp.plots.panels import (
     add_title,
     backend_of,
     chosen_aes,
+    few_ticks,
     flat,
     grid_size,
     ignored,
@@ -34,6 +36,7 @@ from mle_pp.plots.panels import (
     layout,
     options,
     profiles_of,
+    put,
     root_at,
     shaped,
     text_below,
@@ -152,38 +155,27 @@ def plot_profile(
     else:
         collection = plot_collection
 
-    z, everywhere = picture.z, {"ignore_aes": "all"}
-    if look["cutoff"] is not False:
-        style = {"color": GREY, "linestyle": DOTTED, **look["cutoff"]}
-        for name, height in (("lower_cutoff", -z), ("upper_cutoff", z)):
-            collection.map(draw.hline, name, data=picture.constant(height), **everywhere, **style)
-    if look["interval"] is not False:
-        style = {"color": COLORS[0], "width": 4, "alpha": 0.4, **look["interval"]}
-        collection.map(draw.line_x, "interval", data=picture.interval, **everywhere, **style)
-    if look["curve"] is not False:
-        ignore = ignored(collection, follows["curve"])
-        collection.map(draw.line_xy, "curve", data=picture.curves, ignore_aes=ignore, **look["curve"])
-    size = 8 if collection.backend == "bokeh" else 45
-    if look["limits"] is not False:
-        for status, marker in MARKERS.items():
-            style = {"color": COLORS[0], "marker": marker, "size": size, **look["limits"]}
-            collection.map(draw.scatter_xy, f"limits_{status}", data=picture.ends(status), **everywhere, **style)
-    if look["estimate"] is not False:
-        style = {"color": BLACK, "marker": "|", "size": 12 if collection.backend == "bokeh" else 90, **look["estimate"]}
-        collection.map(draw.scatter_x, "estimate", data=picture.estimate, **everywhere, **style)
-    if look["title"] is not False:
-        add_title(collection, labels, labeller, look["title"])
-    if look["xlabel"] is not False:
-        collection.map(text_below, "xlabel", data=picture.texts, **everywhere, **look["xlabel"])
-    if look["ylabel"] is not False:
-        text = {"text": "signed root", **look["ylabel"]}
-        collection.map(draw.labelled_y, "ylabel", data=labels, **everywhere, **text)
+    z, draw_all = picture.z, partial(put, collection)
+    for name, height in (("lower_cutoff", -z), ("upper_cutoff", z)):
+        draw_all(look["cutoff"], name, draw.hline, picture.constant(height), color=GREY, linestyle=DOTTED)
+    draw_all(look["interval"], "interval", draw.line_x, picture.interval, color=COLORS[0], width=4, alpha=0.4)
+    ignore = ignored(collection, follows["curve"])
+    draw_all(look["curve"], "curve", draw.line_xy, picture.curves, ignore_aes=ignore)
+    for status, marker in MARKERS.items():
+        style = {"color": COLORS[0], "marker": marker, "size": 8 if collection.backend == "bokeh" else 45}
+        draw_all(look["limits"], f"limits_{status}", draw.scatter_xy, picture.ends(status), **style)
+    style = {"color": BLACK, "marker": "|", "size": 12 if collection.backend == "bokeh" else 90}
+    draw_all(look["estimate"], "estimate", draw.scatter_x, picture.estimate, **style)
+    add_title(collection, labels, labeller, look["title"])
+    draw_all(look["xlabel"], "xlabel", text_below, picture.texts)
+    draw_all(look["ylabel"], "ylabel", draw.labelled_y, labels, text="signed root")
+    few_ticks(collection)
     module = backend_of(collection)
     collection.map(
         lambda da, target, **_: module.ylim((-1.25 * z, 1.25 * z), target),
         data=labels,
         store_artist=False,
-        **everywhere,
+        ignore_aes="all",
     )
     if look["legend"] is not False:
         title = f"limits of the {100 * found.ci_prob:g} % interval where r = ±{z:.3g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from mle_pp.plots.panels import (
     ignored,
     layout,
     options,
+    put,
     refuse_failure,
+    styled,
 )
 from mle_pp.residuals import Residuals, quantile_residuals
 
@@ -132,42 +135,33 @@ def plot_residuals(
         collection = PlotCollection.grid(xr.Dataset(points), **pc_kwargs)
     else:
         collection = plot_collection
-    left, right = ({"coords": {"panel": panel}, "ignore_aes": "all"} for panel in PANELS)
+    left, right = ({"coords": {"panel": panel}} for panel in PANELS)
 
-    names = xr.Dataset(dict.fromkeys(points, 0.0))
-    if look["zero"] is not False:
-        for name, height in (("zero", 0.0), ("lower", -1.96), ("upper", 1.96)):
-            style = {"color": GREY, "linestyle": SOLID if height == 0 else DOTTED, **look["zero"]}
-            collection.map(draw.hline, name, data=names + height, **left, **style)
-    if look["band"] is not False:
-        band = {name: _band(array.sizes[array.dims[-1]], probability(ci_prob)) for name, array in points.items()}
-        # Of an intensity that is seen in print, too
-        style = {"color": GREY, "alpha": 0.35, **look["band"]}
-        collection.map(draw.fill_between_y, "band", data=xr.Dataset(band), **right, **style)
-    if look["diagonal"] is not False:
-        ends = {name: _diagonal(array) for name, array in points.items()}
-        style = {"color": BLACK, "linestyle": DASHED, "width": 1, **look["diagonal"]}
-        collection.map(draw.line_xy, "diagonal", data=xr.Dataset(ends), **right, **style)
-    if look["points"] is not False:
-        size = 5 if collection.backend == "bokeh" else 18
-        style = {"color": COLORS[0], "alpha": 0.6, "size": size, "marker": DISK, "width": 0}
-        style = {key: value for key, value in style.items() if key not in follows["points"]} | look["points"]
-        ignore = ignored(collection, follows["points"])
-        collection.map(draw.scatter_xy, "points", data=xr.Dataset(points), ignore_aes=ignore, **style)
+    names, draw_all = xr.Dataset(dict.fromkeys(points, 0.0)), partial(put, collection)
+    for name, height in (("zero", 0.0), ("lower", -1.96), ("upper", 1.96)):
+        style = {"color": GREY, "linestyle": SOLID if height == 0 else DOTTED, **left}
+        draw_all(look["zero"], name, draw.hline, names + height, **style)
+    prob = probability(ci_prob)
+    band = xr.Dataset({name: _band(array.sizes[array.dims[-1]], prob) for name, array in points.items()})
+    # Of an intensity that is seen in print, too
+    draw_all(look["band"], "band", draw.fill_between_y, band, color=GREY, alpha=0.35, **right)
+    ends = xr.Dataset({name: _diagonal(array) for name, array in points.items()})
+    draw_all(look["diagonal"], "diagonal", draw.line_xy, ends, color=BLACK, linestyle=DASHED, width=1, **right)
+    size = 5 if collection.backend == "bokeh" else 18
+    style = styled({"color": COLORS[0], "alpha": 0.6, "size": size, "marker": DISK, "width": 0}, follows["points"])
+    ignore = ignored(collection, follows["points"])
+    draw_all(look["points"], "points", draw.scatter_xy, xr.Dataset(points), ignore_aes=ignore, **style)
     words = {"cdf": "exact", "simulation": f"{found.n:,} simulations"}
     labeller = labeller or BaseLabeller()
     for name in points:
         only, label = names[[name]], labeller.make_label_flat(name, {}, {})
-        for panel, where, below in (("left", left, f"fitted mean of {label}"), ("right", right, "normal quantile")):
-            if look["xlabel"] is not False:
-                collection.map(draw.labelled_x, f"xlabel_{panel}", data=only, text=below, **where, **look["xlabel"])
-        if look["ylabel"] is not False:
-            collection.map(draw.labelled_y, "ylabel", data=only, text="quantile residual", **left, **look["ylabel"])
-        if look["title"] is not False:
-            text = f"{label}: quantile residuals ({words[found.methods[name]]})"
-            collection.map(draw.labelled_title, "title", data=only, text=text, **left, **look["title"])
-            text = f"in order, with {100 * probability(ci_prob):g} % bands"
-            collection.map(draw.labelled_title, "title_right", data=only, text=text, **right, **look["title"])
+        draw_all(look["xlabel"], "xlabel_left", draw.labelled_x, only, text=f"fitted mean of {label}", **left)
+        draw_all(look["xlabel"], "xlabel_right", draw.labelled_x, only, text="normal quantile", **right)
+        draw_all(look["ylabel"], "ylabel", draw.labelled_y, only, text="quantile residual", **left)
+        title = f"{label}: quantile residuals ({words[found.methods[name]]})"
+        draw_all(look["title"], "title", draw.labelled_title, only, text=title, **left)
+        title = f"in order, with {100 * prob:g} % bands"
+        draw_all(look["title"], "title_right", draw.labelled_title, only, text=title, **right)
     return collection
 
 

@@ -62,7 +62,7 @@ def plot_shrinkage(
     backend : {"matplotlib", "bokeh", "plotly"}, optional
     labeller : labeller, optional
     aes_by_visuals, visuals, stats : mapping, optional
-        As in `arviz_plots.plot_forest`.
+        As in `mle_pp.plot_forest`.
     **pc_kwargs
         Passed to `arviz_plots.plot_forest`: ``labels``, ``shade_label``, ``figure_kwargs``, ...
 
@@ -110,7 +110,7 @@ def plot_shrinkage(
     modes, errors = _latent(est)
     _, unchecked = matched_posterior(est, idata, [], None)
     posterior = _matching(idata["posterior"], modes, var_names, filter_vars, coords or {})
-    tell(est, idata, posterior, unchecked)
+    caution = tell(est, idata, posterior, unchecked)
     names = list(posterior.data_vars)
     modes, errors = (part[names].sel(coords or {}) for part in (modes, errors))
     ci_kind = validate_or_use_rcparam(ci_kind, "stats.ci_kind")
@@ -129,7 +129,7 @@ def plot_shrinkage(
     given: dict[str, Any] = {"plot_collection": plot_collection, "backend": backend, "labeller": labeller}
     given |= {"aes_by_visuals": aes_by_visuals, "visuals": visuals, "stats": stats}
     point = joined([modes, posterior.mean(SAMPLE_DIMS)], labels)
-    return draw_forest(point, interval(inner), interval(outer), (inner, outer), looks, **given, **pc_kwargs)
+    return draw_forest(point, interval(inner), interval(outer), (inner, outer), looks, caution, **given, **pc_kwargs)
 
 
 def _latent(est: Estimate) -> tuple[xr.Dataset, xr.Dataset]:

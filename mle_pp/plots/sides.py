@@ -63,6 +63,8 @@ class Sides:
         The posterior's intervals.
     kinds : tuple of str
         The estimate's.
+    caution : str
+        Why not to believe what is drawn.
     """
 
     est: Estimate
@@ -70,6 +72,7 @@ class Sides:
     coords: Mapping[str, Any]
     ci_kind: str
     kinds: tuple[str, ...]
+    caution: str
 
     @property
     def labels(self) -> list[str]:
@@ -150,10 +153,24 @@ def _within_reach(ends: xr.DataArray) -> xr.DataArray:
     return ends.where(ends != np.inf, high + room).where(ends != -np.inf, low - room)
 
 
-def tell(est: Estimate, idata: Any, posterior: xr.Dataset, unchecked: str, stacklevel: int = 3) -> None:
-    """Warn the caller of a plot of what `compare` would: data not checked, and a posterior not to be believed."""
-    for text in filter(None, [unchecked, *doubts_of(est, idata, posterior)]):
+def tell(est: Estimate, idata: Any, posterior: xr.Dataset, unchecked: str, stacklevel: int = 3) -> str:
+    """Warn the caller of a plot of what `compare` would: data not checked, and a posterior not to be believed.
+
+    Returns
+    -------
+    str
+        The same in a line, and an estimate that is no regular maximum, for `add_caution`; empty where all is well.
+    """
+    doubts = doubts_of(est, idata, posterior)
+    for text in filter(None, [unchecked, *doubts.values()]):
         warnings.warn(text, UserWarning, stacklevel=stacklevel)
+    *most, last = doubts or [""]
+    words = [f"the posterior has {' and '.join(filter(None, [', '.join(most), last]))}"] if doubts else []
+    if unchecked:
+        words.append("not all data could be checked")
+    if not est.verdict.ok:
+        words.append(f"the {NAMES[est.kind]} is {est.verdict.status}")
+    return f"Caution: {'; '.join(words)}." if words else ""
 
 
 def both_sides(
@@ -173,10 +190,10 @@ def both_sides(
     if "profile" in kinds:
         check_allowed(est, "profile")
     posterior, unchecked = matched_posterior(est, idata, var_names, filter_vars)
-    tell(est, idata, posterior, unchecked, stacklevel=4)
+    caution = tell(est, idata, posterior, unchecked, stacklevel=4)
     known = set(posterior.dims) - set(SAMPLE_DIMS)
     unknown = [dim for dim in coords or {} if dim not in known]
     if unknown:
         raise KeyError(f"coords: {', '.join(unknown)} not among the dims ({', '.join(map(str, known))}).")
     ci_kind = validate_or_use_rcparam(ci_kind, "stats.ci_kind")
-    return Sides(est, posterior.sel(coords or {}), coords or {}, ci_kind, kinds)
+    return Sides(est, posterior.sel(coords or {}), coords or {}, ci_kind, kinds, caution)

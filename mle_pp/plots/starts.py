@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from mle_pp.plots.panels import (
     TRIANGLE,
     layout,
     options,
+    put,
     set_aesthetic,
 )
 from mle_pp.verdict import Status
@@ -55,7 +57,7 @@ def plot_starts(
         Options of what is drawn, or False to leave it out: ``starts``, ``line`` (between them), ``estimate`` (the
         line at its height), ``xlabel``, ``ylabel``, ``legend``.
     plot_collection : PlotCollection, optional
-        With one panel; its colors and markers become those of this figure.
+        With one panel; its colors and markers become those of this figure, and its legend stays.
     backend : {"matplotlib", "bokeh", "plotly"}, optional
     **pc_kwargs
         Passed to `arviz_plots.PlotCollection.wrap`: ``color``, ``figure_kwargs``, ...
@@ -109,29 +111,22 @@ def plot_starts(
         set_aesthetic(collection, "optimum", "legendgroup", fall.labels, fall.labels)
     panel, module = collection.iget_target(0, 0), import_module(f"arviz_plots.backend.{collection.backend}")
 
-    everywhere = {"data": fall.path, "ignore_aes": "all"}
-    if look["line"] is not False and fall.path.sizes["rank"] > 1:
-        collection.map(draw.line_xy, "line", **everywhere, **{"color": "B3", "width": 1, **look["line"]})
-    if look["estimate"] is not False and fall.path.sizes["rank"]:
-        height = {"color": COLORS[0], "linestyle": DASHED, "width": 1, **look["estimate"]}
-        collection.map(draw.hline, "estimate", data=xr.Dataset({"value": 0.0}), ignore_aes="all", **height)
-    if look["starts"] is not False:
-        # Areas in points² or dots², but diameters on bokeh
-        size = {"size": 8 if collection.backend == "bokeh" else 60, **look["starts"]}
-        collection.map(draw.scatter_xy, "starts", data=fall.points, mask=fall.member, **size)
+    height, draw_all = xr.Dataset({"value": 0.0}), partial(put, collection)
+    if fall.path.sizes["rank"] > 1:
+        draw_all(look["line"], "line", draw.line_xy, fall.path, color="B3", width=1)
+    if fall.path.sizes["rank"]:
+        draw_all(look["estimate"], "estimate", draw.hline, height, color=COLORS[0], linestyle=DASHED, width=1)
+    # Areas in points² or dots², but diameters on bokeh
+    size = 8 if collection.backend == "bokeh" else 60
+    draw_all(look["starts"], "starts", draw.scatter_xy, fall.points, ignore_aes=set(), mask=fall.member, size=size)
 
     module.xlim(fall.xlim, panel)
     module.ylim(fall.ylim, panel)
     module.xticks(fall.ranks, [str(rank) for rank in fall.ranks], panel)
     module.yticks(list(fall.ticks), list(fall.ticks.values()), panel)
-    for name, label, text in (
-        ("xlabel", draw.labelled_x, "starts, best first"),
-        ("ylabel", draw.labelled_y, fall.what),
-    ):
-        if look[name] is not False:
-            data = xr.Dataset({"value": 0.0})
-            collection.map(label, name, data=data, ignore_aes="all", **{"text": text, **look[name]})
-    if look["legend"] is not False:
+    draw_all(look["xlabel"], "xlabel", draw.labelled_x, height, text="starts, best first")
+    draw_all(look["ylabel"], "ylabel", draw.labelled_y, height, text=fall.what)
+    if look["legend"] is not False and "legend" not in collection.viz.children:
         collection.add_legend("optimum", **{**_legend(collection.backend, fall.title), **look["legend"]})
     return collection
 
