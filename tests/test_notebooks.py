@@ -31,6 +31,15 @@ EXPECTED = {
         # Prior pulls: from the closed form of the posterior mode
         "contrasts": ["0.034", "0.001", "-0.076", "-0.012"],
     },
+    "02_estimate_and_posterior.ipynb": {
+        # The logistic regression of Bliss's beetles: R's glm (log-likelihood, coefficients) and confint
+        "model": ["CONVERGED", "-18.715", "34.27", "2.91", "1.77172"],
+        "intercept": ["-60.72"],
+        "limits": ["28.85 40.3"],
+        "reading": ["The prior moved slope"],
+        "improper": ["no posterior", "ld50 → +∞"],
+        "several": ["From MLE to MAP", "slope (-1.1"],
+    },
     "03_hierarchical_models.ipynb": {
         "schools": ["latent", "parameter", "its product with tau"],
         # Weighted mean and its error; the limit where the profile falls to the cutoff
@@ -43,6 +52,7 @@ EXPECTED = {
 }
 FIGURES = {
     "01_one_graph_two_answers.ipynb": ["forest", "dist"],
+    "02_estimate_and_posterior.ipynb": ["dist", "pair", "forest", "profile", "starts", "residuals", "ppc"],
     "03_hierarchical_models.ipynb": ["joint", "schools-shrinkage", "scales", "shrinkage"],
 }
 MACHINE = re.compile(r"/(work|root|tmp|home|Users|usr|opt|var|mnt)\b|[A-Z]:\\|site-packages|ipykernel_\d|\bline \d+\b")
