@@ -150,8 +150,12 @@ class Direct:
         return lambda *arguments: [np.asarray(value) for value in compiled(*arguments)]
 
     def __reduce__(self) -> Any:
-        # All else is made anew where it is needed
-        return Direct, (self._inputs, self._outputs)
+        # All else is made anew where it is needed. A deep graph is not pickled from its end
+        return _unpickled, (list(toposort(self._outputs)), self._inputs, self._outputs)
+
+
+def _unpickled(_: Sequence[Apply], *graph: Sequence[Variable]) -> Direct:
+    return Direct(*graph)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Interpreted functions as plain NumPy calls: the same numbers to the last bit, and the same checks."""
 
+import pickle
+
 import mpmath
 import numpy as np
 import pytensor
@@ -112,6 +114,16 @@ def test_warnings_are_nobodys_business():
     first, later = often(function, singular)
     np.testing.assert_array_equal(first[0], later[0])
     assert function._translated is not None
+
+
+def test_deep_graphs_are_pickled():
+    x = pt.vector("x", dtype="float64")
+    deep = x
+    for _ in range(2000):
+        deep = pt.sin(deep) + 1
+    function = backends.build([x], [deep])
+    again = pickle.loads(pickle.dumps(function))
+    np.testing.assert_array_equal(again(np.arange(3.0))[0], function(np.arange(3.0))[0])
 
 
 def test_data_may_be_given_where_nothing_is_translated():
