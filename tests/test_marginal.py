@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from pymc.exceptions import ImputationWarning
@@ -15,7 +16,7 @@ from scipy.stats import multivariate_normal, nbinom, norm
 import mle_pp as mle
 from mle_pp import ModelError
 from mle_pp.marginal import objective_of
-from mle_pp.marginal.curvature import Colored, Dense
+from mle_pp.marginal.curvature import Built, Colored, Dense
 from mle_pp.optimize.secant import located
 from mle_pp.resample.refit import by_data
 
@@ -296,6 +297,17 @@ def test_stored_and_read():
     assert again.loglik == est.loglik
     pd.testing.assert_frame_equal(again.summary(), est.summary())
     np.testing.assert_allclose(again.latent["u"], est.latent["u"], rtol=1e-8)
+
+
+def test_what_is_held_may_meet_the_rest_in_a_loop():
+    u, x = pt.vector("u", dtype="float64"), pt.vector("x", dtype="float64")
+    total = pytensor.scan(
+        lambda value, last: last + value, sequences=[x * u], outputs_info=[pt.zeros(())], return_updates=False
+    )
+    function = Built([u, x], [total], held=x)
+    for held in (2.0, 2.0, 3.0):
+        [result] = function(np.arange(3.0), np.full(3, held))
+        np.testing.assert_array_equal(result, held * np.array([0.0, 1.0, 3.0]))
 
 
 def test_missing_values_in_dependent_rows_are_integrated():

@@ -91,6 +91,8 @@ class Built:
         self._held = None if held is None else list(inputs).index(held)
         with backends.without_c_compiler():
             known = backends.frontier(outputs, [variable for variable in inputs if variable is not held])
+            # What is held is given as it is
+            known = [variable for variable in known if variable is not held]
             self._beforehand = backends.build([], known) if held is None else Built([held], known)
             self._function = backends.build([*inputs, *known], outputs)
         self.refresh()
