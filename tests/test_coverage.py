@@ -24,7 +24,7 @@ Y = np.random.default_rng(7).normal(3, 2, 30)
 
 
 def benchmark():
-    spec = importlib.util.spec_from_file_location("coverage_benchmark", HERE / "benchmarks" / "coverage.py")
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", HERE / "benchmarks" / "interval_coverage.py")
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded

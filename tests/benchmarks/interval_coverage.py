@@ -1,5 +1,5 @@
-"""Coverage of Wald and profile intervals: ``python tests/benchmarks/coverage.py [replicates]`` writes the table
-``tests/reference/coverage.csv`` and prints it. 4,000 replicates (the default) take some minutes a model.
+"""Coverage of Wald and profile intervals: ``python tests/benchmarks/interval_coverage.py [replicates]`` writes
+the table ``tests/reference/coverage.csv`` and prints it. 4,000 replicates (the default) take some minutes a model.
 
 Five models of the gallery on 30 observations each, data simulated from the estimate, 95 % intervals. Where the law of
 the likelihood ratio is known (`exact_coverage`), so is the coverage of profile intervals; ``tests/test_coverage.py``
@@ -93,7 +93,8 @@ def main(replicates: int) -> None:
         parts.append(study(name, model, replicates))
         print(parts[-1].to_string(index=False), flush=True)
     table = pd.concat(parts)
-    header = f"# {replicates} replicates, n = {N}, {100 * PROB:g} %: python tests/benchmarks/coverage.py {replicates}\n"
+    command = f"python tests/benchmarks/interval_coverage.py {replicates}"
+    header = f"# {replicates} replicates, n = {N}, {100 * PROB:g} %: {command}\n"
     TABLE.write_text(header + table.to_csv(index=False, float_format="%.5f"), encoding="utf-8")
 
 
