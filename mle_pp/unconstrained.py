@@ -13,8 +13,9 @@ from mle_pp import backends
 from mle_pp.derivatives import Smooth
 from mle_pp.objective import ModelObjective
 
-# Numbers in the largest intermediate result of an evaluation at many points: what a processor keeps at hand
-_ELEMENTS = 2e5
+# Numbers in the largest intermediate result of an evaluation at many points: what a processor keeps at hand; and how
+# many of these at once are less work than the translation that a second evaluation brings
+_ELEMENTS, _PIECES = 5e4, 4
 
 
 class UnconstrainedDensity:
@@ -33,7 +34,6 @@ class UnconstrainedDensity:
     has_information = False
     is_costly = False
     default_starts = 3
-    is_costly = False
 
     def __init__(self, objective: ModelObjective) -> None:
         self._objective = objective
@@ -95,7 +95,9 @@ class UnconstrainedDensity:
 
     def many(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log-densities, constrained values and `Deterministic`s at many points, one a row."""
-        at_once = max(1, int(_ELEMENTS / max(self._objective._functions.plain.rows, 1)))
+        rows = max(self._objective._functions.plain.rows, 1)
+        few = len(points) * rows <= _PIECES * _ELEMENTS
+        at_once = max(1, len(points) if few else int(_ELEMENTS / rows))
         parts = [self._at(points[k : k + at_once]) for k in range(0, len(points), at_once)]
         values, constrained, derived = (np.concatenate(column) for column in zip(*parts, strict=True))
         return np.where(np.isnan(values), -np.inf, values), constrained, derived
