@@ -16,7 +16,7 @@ The first models, on a busy machine, so without times:
     hierarchical_regression          -0.181 -0.060  0.029  0.042  0.017  0.030
 
 ``python tests/benchmarks/approximate.py --nuts`` prints processor time and errors next to NUTS in C, whose compiled
-parts a run before has left on disk. Some models with many rows are less than 50 times faster: half of their time is
+parts a run before has left on disk. Six of these are less than 50 times faster; with many rows, half of the time is
 the density at 4,000 points. k is too large, and told, for student_t_regression and normal_mixture.
 
     model                                 s   NUTS  times      k   mean     sd
