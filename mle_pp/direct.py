@@ -218,6 +218,7 @@ class _Graph:
     inputs : list of Variable
         The arguments, then `shared`.
     shared : list of SharedVariable
+    constants : dict of Variable to their values
     nodes : list of _Node
         In the order in which they can be run.
     outputs : list of Variable
@@ -227,6 +228,7 @@ class _Graph:
 
     inputs: list[Variable]
     shared: list[SharedVariable]
+    constants: dict[Variable, Any]
     nodes: list[_Node]
     outputs: list[Variable]
     finished: list[list[Variable]]
@@ -244,29 +246,27 @@ class _Graph:
         leaves = [v for v in read if not isinstance(v, Constant) and v not in made]
         if not all(isinstance(v, SharedVariable) for v in leaves):
             return None
-        kept = set(results)
-        last = {v: k for k, node in enumerate(nodes) for v in (*node.outputs, *node.inputs)}
-        last |= {v: k for k, node in enumerate(nodes) for v in node.inputs}
-        finished: list[list[Variable]] = [[] for _ in nodes]
-        for v, k in last.items():
-            if v not in kept:
-                finished[k].append(v)
-        return cls([*inputs, *leaves], leaves, nodes, results, finished)
-
-    def constants(self) -> dict[Variable, Any]:
-        """The values of the constants that are read."""
-        read = (*self.outputs, *(v for node in self.nodes for v in node.inputs))
-        return {v: v.data for v in read if isinstance(v, Constant)}
+        constants = {v: v.data for v in read if isinstance(v, Constant)}
+        return cls([*inputs, *leaves], leaves, constants, nodes, results, _finished(nodes, results))
 
     def run(self, values: Sequence[Any]) -> list[np.ndarray]:
         """The outputs, all by PyTensor's implementations."""
-        store = dict(zip(self.inputs, values, strict=True)) | self.constants()
+        store = dict(zip(self.inputs, values, strict=True)) | self.constants
         others = {id(value) for value in store.values()}
         for node, finished in zip(self.nodes, self.finished, strict=True):
             store |= zip(node.outputs, _perform(node.apply, *[store[v] for v in node.inputs]), strict=True)
             for v in finished:
                 del store[v]
         return [_own(store[v], others) for v in self.outputs]
+
+
+def _finished(steps: Sequence[_Node | Call], kept: Iterable[Variable]) -> list[list[Variable]]:
+    """For each of the steps, in order, the variables that are read no more after it, but for those that are kept."""
+    last = {v: k for k, step in enumerate(steps) for v in (*step.outputs, *step.inputs)}
+    found: list[list[Variable]] = [[] for _ in steps]
+    for v in last.keys() - set(kept):
+        found[last[v]].append(v)
+    return found
 
 
 def _signature(constant: Constant) -> Any:
@@ -357,12 +357,12 @@ def _required(function: Function, *arrays: Any) -> Any:
 
 def _calls(graph: _Graph, values: Sequence[Any]) -> tuple[list[Call], Shapes, list[Any]]:
     """What has to be called, in order; the shape of each variable; the results."""
-    store = dict(zip(graph.inputs, values, strict=True)) | graph.constants()
+    store = dict(zip(graph.inputs, values, strict=True)) | graph.constants
     shapes = {v: np.shape(value) for v, value in store.items()}
     # Variables whose shapes follow from those of the inputs
     fixed = set(shapes)
     # Those that are the same in every call
-    known = set(graph.constants())
+    known = set(graph.constants)
     calls = []
     for node, finished in zip(graph.nodes, graph.finished, strict=True):
         if _has_fixed_shape(node, fixed):
@@ -396,13 +396,11 @@ def _linear(calls: Sequence[Call], graph: _Graph) -> Callable[[Sequence[Any]], l
     """All calls one after the other."""
     read = dict.fromkeys(v for call in calls for v in call.inputs) | dict.fromkeys(graph.outputs)
     constants = [v for v in read if isinstance(v, Constant)]
-    made, results = [v for call in calls for v in call.outputs], set(graph.outputs)
+    made = [v for call in calls for v in call.outputs]
     places = {v: k for k, v in enumerate([*graph.inputs, *constants, *made])}
     fixed = [*(v.data for v in constants), *([None] * len(made))]
-    last = {v: call for call in calls for v in (*call.outputs, *call.inputs)} | {v: c for c in calls for v in c.inputs}
     steps: list[Step] = []
-    for call in calls:
-        finished = {v for v in (*call.inputs, *call.outputs) if last[v] is call}.intersection(made).difference(results)
+    for call, finished in zip(calls, _finished(calls, (*graph.inputs, *constants, *graph.outputs)), strict=True):
         inputs, outputs, unused = ([places[v] for v in some] for some in (call.inputs, call.outputs, finished))
         steps.append((call.function, inputs, outputs[0] if len(outputs) == 1 else outputs, unused))
     ends = [places[v] for v in graph.outputs]

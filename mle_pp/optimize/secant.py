@@ -1,9 +1,9 @@
 """For objectives whose Hessian costs many gradients: a trust region on a matrix that learns from the gradients seen.
 
 The matrix starts as forward differences of the gradient, made definite, or as that at the end of an earlier search. It
-takes the symmetric rank-one update where it
-stays definite with that, else the damped BFGS update (Powell 1978; Nocedal and Wright, Numerical Optimization, 2nd ed.,
-sections 6.2 and 18.3). The true Hessian is computed at the best of the ends only.
+takes the symmetric rank-one update where it stays definite with that, else the damped BFGS update (Powell 1978; Nocedal
+and Wright, Numerical Optimization, 2nd ed., sections 6.2 and 18.3). The true Hessian is computed at the best of the
+ends only.
 """
 
 from __future__ import annotations

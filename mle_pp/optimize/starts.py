@@ -61,16 +61,15 @@ def run_starts(
         Values at which some coordinates may be started, too: the observations, for the locations of a mixture.
     """
     rng = np.random.default_rng(0 if seed is None else seed)
-    runs: list[Run] = []
-    _run(objective, "initial point", initial, method, runs)
+    runs = [_run(objective, "initial point", initial, method, [])]
     if objective.size == 0:
         return runs
     points = _jittered(objective, default, runs[0], rng, anchors)
     wanted = objective.default_starts if starts == "auto" else int(starts)
     if wanted > 1 and not np.array_equal(initial, default):
-        _run(objective, "the model's own", default, method, runs)
+        runs.append(_run(objective, "the model's own", default, method, runs))
     while len(runs) < wanted:
-        _run(objective, "jittered", next(points), method, runs)
+        runs.append(_run(objective, "jittered", next(points), method, runs))
         if starts == "auto" and objective.is_costly:
             # Where a scale of latents vanishes a search ends lower than others, which says nothing about these
             wanted = min(FEW + _collapsed(objective, runs, default), 2 * FEW)
@@ -81,10 +80,10 @@ def run_starts(
     return runs
 
 
-def _run(objective: Objective, origin: str, start: np.ndarray, method: str, runs: list[Run]) -> None:
-    """One more search, which ends where it comes near the end of an earlier one."""
-    found = maximize(objective, start, method, [run.optimum for run in runs])
-    runs.append(Run(origin, start, objective.value(start), found))
+def _run(objective: Objective, origin: str, start: np.ndarray, method: str, earlier: list[Run]) -> Run:
+    """A search, which ends where it comes near the end of an earlier one."""
+    value, known = objective.value(start), [run.optimum for run in earlier]
+    return Run(origin, start, value, maximize(objective, start, method, known))
 
 
 def _jittered(
